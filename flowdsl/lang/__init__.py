@@ -1,0 +1,1 @@
+"""What a user writes: decorators, options, promises and the functions that workflow code may call."""
