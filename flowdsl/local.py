@@ -1,0 +1,429 @@
+"""The same calls, run now: this process, serial, nothing stored.
+
+Rule 1: branches, scopes, waiting and asyncio are the replayer's own (`replay.branches`); what differs is that activities run at once, in the call,
+        and that time is the machine's.
+Rule 2: values pass through the same text as on every other backend, so what a function returns here is what it returns there.
+Rule 3: the loop sleeps only when no branch can run: until the next timer, or until somebody outside signals or cancels.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.errors import ActivityTimedOut, CancelRequested, Cancelled, ChildFailed, ContinueAsNew, DefinitionError, SignalFailed, WorkflowTerminated
+from flowdsl.lang.context import Call, Info
+from flowdsl.lang.promises import Promise
+from flowdsl.lang.scope import ActivityScope
+from flowdsl.limits import clean_id, seconds
+from flowdsl.plain import OutOfTime, call_plainly, call_within, outside_event_loops, watch_threads
+from flowdsl.replay.branches import Branch, Hub, Scope, scope
+from flowdsl.replay.outcomes import activity_failed
+from flowdsl.replay.retry import next_delay
+
+if TYPE_CHECKING:
+    from flowdsl.replay.ports import Values
+
+_running: dict[str, LocalRun] = {}
+_running_lock = threading.Lock()
+
+
+class LocalRun:
+    """One execution of a workflow in this process; the runtime of its code."""
+
+    transparent = False
+
+    def __init__(self, call: Call, values: Values, workflow_id: str | None = None, parent: LocalRun | None = None) -> None:
+        watch_threads()
+        self.call = call
+        self.values = values
+        own = call.options.id if call.options is not None else None
+        self.workflow_id = workflow_id or own or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
+        self.run_id = uuid.uuid4().hex
+        self.published: Any = None
+        self.marks: list[tuple[str, Any]] = []
+        self.status = "OPEN"
+        self._parent = parent
+        self._started = datetime.now(UTC)
+        self._hub = Hub(self)
+        self._main = Branch("", Promise(self, "the workflow"))
+        self._spawned: dict[Promise[Any], None] = {}
+        self._timers: list[tuple[float, int, Promise[Any]]] = []
+        self._numbers = itertools.count()
+        self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._signals: dict[str, deque[str | None]] = {}
+        self._listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
+        self._cancel_requested = False
+        self._starters: dict[str, Callable[[Call], Promise[Any]]] = {
+            "activity": self._activity,
+            "cached": self._cached,
+            "timer": self._timer,
+            "sleep": lambda call: self._timer_promise(call, call.args[0]),
+            "workflow": self._child,
+            "signal": self._signal,
+            "send": self._send,
+            "marker": self._mark,
+            "publish": self._publish,
+        }
+
+    # --- running
+
+    def run(self) -> Any:
+        """Run to the end; return the workflow's value or raise what it raised."""
+        with _running_lock:
+            if self.workflow_id in _running:
+                raise DefinitionError(f"a local workflow with the id {self.workflow_id!r} is already running in this process")
+            _running[self.workflow_id] = self
+        try:
+            while True:
+                try:
+                    with outside_event_loops():
+                        return self._run_once()
+                except ContinueAsNew as request:
+                    self._begin_anew(request)
+        finally:
+            with _running_lock:
+                del _running[self.workflow_id]
+
+    def _run_once(self) -> Any:
+        target, values = self.call.target, self.values
+        args, kwargs = values.decode_call(target, values.encode_call(target, self.call.args, self.call.kwargs))
+        self._hub.begin(self._main, Scope(), target.invoke, (args, kwargs, self.call.instance), {})
+        main = self._main.promise
+        try:
+            while True:
+                self._hub.run()
+                if main.is_ready() and (main.failed or not self._spawned):
+                    break
+                self._sleep_until_something_happens()
+        finally:
+            self._hub.close()
+        try:
+            value = main.result()
+        except CancelRequested:
+            self.status = "CANCELED"
+            raise Cancelled(f"the workflow {self.workflow_id} was cancelled") from None
+        except ContinueAsNew:
+            raise
+        except BaseException:
+            self.status = "TERMINATED" if self.status == "TERMINATED" else "FAILED"
+            raise
+        self.status = "COMPLETED"
+        return values.decode_result(target, values.encode_result(target, value))
+
+    def _begin_anew(self, request: ContinueAsNew) -> None:
+        call = self.call
+        self.call = Call(call.kind, call.name, request.call_args, request.call_kwargs, call.target, call.options, call.instance)
+        self.run_id = uuid.uuid4().hex
+        self._hub = Hub(self)
+        self._main = Branch("", Promise(self, "the workflow"))
+        self._timers.clear()
+        self._listeners.clear()
+
+    def _sleep_until_something_happens(self) -> None:
+        """Wait for the next timer, or for a message from outside, whichever is first."""
+        limit = self._settle_due_timers()
+        if limit is not None and limit <= 0:
+            return
+        try:
+            kind, message = self._inbox.get(timeout=limit)
+        except queue.Empty:
+            self._settle_due_timers()
+            return
+        if kind == "signal":
+            self._deliver(*message)
+        elif kind == "cancel":
+            self._cancel_requested = True
+            self._hub.interrupt(self._main, CancelRequested())
+        else:
+            self.status = "TERMINATED"
+            error = WorkflowTerminated(message or "it was terminated", workflow_id=self.workflow_id, run_id=self.run_id, reason=message)
+            self._hub.interrupt(self._main, error)
+
+    def _settle_due_timers(self) -> float | None:
+        """Settle what is due; return seconds until the next timer, 0 if something was settled, None if there is none."""
+        now = time.monotonic()
+        settled = False
+        is_settled = Promise.is_ready  # not the timers' own, which looks here
+        while self._timers and (is_settled(self._timers[0][2]) or self._timers[0][0] <= now):
+            promise = heapq.heappop(self._timers)[2]
+            if not is_settled(promise):
+                promise.settle(None)
+                settled = True
+        if settled:
+            return 0.0
+        return self._timers[0][0] - now if self._timers else None
+
+    # --- from outside, any thread
+
+    def signal(self, name: str, text: str | None) -> None:
+        """Hand a signal in."""
+        self._inbox.put(("signal", (name, text)))
+
+    def cancel(self) -> None:
+        """Ask the workflow to end."""
+        self._inbox.put(("cancel", None))
+
+    def terminate(self, reason: str) -> None:
+        """End the workflow at its next wait."""
+        self._inbox.put(("terminate", reason))
+
+    # --- the four verbs
+
+    def start(self, call: Call) -> Promise[Any]:
+        """Run the call now; a timer's promise is settled when its time has come."""
+        self._hub.refuse_if_closing()
+        self._hub.here()
+        return self._starters[call.kind](call)
+
+    def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
+        """Suspend the running branch."""
+        if timeout is None:
+            self._hub.wait(ready, promises)
+            return True
+        self._hub.refuse_if_closing()
+        self._hub.here()
+        if ready() or timeout == 0:
+            return ready()
+        timer = self._timer_promise(Call("sleep", "timeout"), seconds(timeout, "timeout") or 0.0)
+        self._hub.wait(lambda: timer.is_ready() or ready(), (*promises, timer) if promises else ())
+        if not ready():
+            return False
+        timer.cancel()
+        return True
+
+    def spawn(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Promise[Any]:
+        """Run ordinary workflow code as a concurrent branch."""
+        self._hub.here()
+        inner = scope.get().child(clean_id(getattr(fn, "__name__", type(fn).__name__)))
+        promise: Promise[Any] = Promise(self, inner.path.rstrip("."))
+        branch = Branch(promise.call_id, promise)
+        promise.on_cancel = lambda: self._hub.interrupt(branch, Cancelled(f"the branch {branch.name} was cancelled"))
+        self._spawned[promise] = None
+        promise.subscribe(lambda done: self._spawned.pop(done, None))
+        self._hub.begin(branch, inner, fn, args, kwargs)
+        return promise
+
+    def info(self) -> Info:
+        """What the running code may know of itself."""
+        target = self.call.target
+        parent = (self._parent.workflow_id, self._parent.run_id) if self._parent is not None else None
+        return Info(
+            kind="workflow", name=target.name, version=target.version, workflow_id=self.workflow_id, run_id=self.run_id,
+            now=datetime.now(UTC), started=self._started, backend="local", tags=target.settings.tags, parent=parent,
+        )  # fmt: skip
+
+    # --- calls
+
+    def _activity(self, call: Call) -> Promise[Any]:
+        call_id = scope.get().next_id(call.name)
+        text = self.values.encode_call(call.target, call.args, call.kwargs)
+        return Promise.of(lambda: self._attempts(call, call_id, text))
+
+    def _attempts(self, call: Call, call_id: str, text: str) -> Any:
+        target = call.target
+        assert call.options is not None  # noqa: S101 - activity calls always carry their options
+        beats: list[Any] = [None]
+        began = time.monotonic()
+        for attempt in itertools.count(1):
+            about = Info(
+                kind="activity", name=target.name, version=target.version, workflow_id=self.workflow_id, run_id=self.run_id, call_id=call_id,
+                attempt=attempt, heartbeat_details=beats[0], idempotency_key=f"{self.workflow_id}.{self.run_id}.{call_id}", backend="local",
+            )  # fmt: skip
+            try:
+                return self._attempt(call, text, about, beats)
+            except OutOfTime:
+                late = f"activity {target.name} ({call_id}, attempt {attempt}) timed out: it ran longer than its timeout (START_TO_CLOSE)"
+                state, error = "timed_out", ActivityTimedOut(late, kind="START_TO_CLOSE", name=target.name, call_id=call_id, attempt=attempt)
+            except Exception as raised:  # noqa: BLE001 - the policy decides about every exception
+                state, error = "failed", raised
+            delay = next_delay(
+                call.options.retry, state=state, error=error, attempt=attempt,
+                elapsed=time.monotonic() - began, seed=f"{self.run_id}/{call_id}",
+            )  # fmt: skip
+            if delay is None:
+                raise self._final(call, call_id, attempt, error)
+            if delay:
+                self._pause(call, delay)
+        raise AssertionError
+
+    def _pause(self, call: Call, delay: float) -> None:
+        self._timer_promise(Call("sleep", call.name), delay).result()
+
+    def _attempt(self, call: Call, text: str, about: Info, beats: list[Any]) -> Any:
+        target, values = call.target, self.values
+        args, kwargs = values.decode_call(target, text)
+
+        def beat(details: Any) -> None:
+            beats[0] = details
+
+        inner = ActivityScope(about, beat)
+        limit = call.options.timeout if call.options is not None else None
+        value = call_within(limit, lambda: call_plainly(target, args, kwargs, call.instance, inner))
+        return values.decode_result(target, values.encode_result(target, value))
+
+    def _final(self, call: Call, call_id: str, attempt: int, error: BaseException) -> BaseException:
+        if isinstance(error, ActivityTimedOut):
+            return error
+        reason = f"{type(error).__name__}: {error}"
+        return self.values.attach_cause(error, activity_failed(call.target.name, call_id, attempt, reason))
+
+    def _cached(self, call: Call) -> Promise[Any]:
+        call_id = scope.get().next_id(call.name)
+
+        def body() -> Any:
+            try:
+                value = call_plainly(call.target, call.args, call.kwargs, call.instance, self._record_scope(call, call_id))
+            except Exception as error:
+                raise self._final(call, call_id, 1, error) from error.__cause__
+            return self.values.decode_outcome(call.target, self.values.encode_outcome(call.target, value, None))[0]
+
+        return Promise.of(body)
+
+    def _record_scope(self, call: Call, call_id: str) -> ActivityScope:
+        return ActivityScope(
+            Info(
+                kind=call.kind, name=call.target.name, version=call.target.version, workflow_id=self.workflow_id, run_id=self.run_id,
+                call_id=call_id, backend="local",
+            )  # fmt: skip
+        )
+
+    def _timer(self, call: Call) -> Promise[Any]:
+        call_id = scope.get().next_id(call.name)
+        try:
+            value = call_plainly(call.target, call.args, call.kwargs, call.instance, self._record_scope(call, call_id))
+            if isinstance(value, datetime):
+                if value.tzinfo is None:
+                    raise DefinitionError(f"the timer {call.target.name!r} returned {value!r}: a datetime must be aware (have a time zone)")
+                value = max(timedelta(0), value - datetime.now(UTC))
+            delay = seconds(value, f"the timer {call.target.name!r}")
+            if delay is None:
+                raise DefinitionError(f"the timer {call.target.name!r} returned None: return seconds, a timedelta or an aware datetime")
+        except Exception as error:  # noqa: BLE001 - as on the other backends, the promise fails
+            promise: Promise[Any] = Promise(self, call_id)
+            promise.fail(self._final(call, call_id, 1, error))
+            return promise
+        return self._timer_promise(call, delay)
+
+    def _timer_promise(self, call: Call, delay: float) -> Promise[Any]:
+        promise: Promise[Any] = _LocalTimer(self, call.name)
+        promise.on_cancel = lambda: promise.fail(Cancelled(f"{call.name} was cancelled"))
+        heapq.heappush(self._timers, (time.monotonic() + delay, next(self._numbers), promise))
+        return promise
+
+    def _child(self, call: Call) -> Promise[Any]:
+        call_id = scope.get().next_id(call.name)
+
+        def body() -> Any:
+            assert call.options is not None  # noqa: S101 - workflow calls always carry their options
+            began = time.monotonic()
+            for attempt in itertools.count(1):
+                child = LocalRun(call, self.values, clean_id(call.options.id or f"{self.workflow_id}.{call_id}.{self.run_id[:8]}"), self)
+                try:
+                    return self._run_child(child)
+                except Exception as error:
+                    delay = next_delay(
+                        call.options.retry, state="failed", error=error, attempt=attempt,
+                        elapsed=time.monotonic() - began, seed=f"{self.run_id}/{call_id}",
+                    )  # fmt: skip
+                    if delay is None:
+                        text = f"child workflow {call.target.name} ({call_id}) ended FAILED: {type(error).__name__}: {error}"
+                        failure = ChildFailed(text, name=call.target.name, call_id=call_id, attempt=attempt, reason=type(error).__name__)
+                        raise self.values.attach_cause(error, failure) from error.__cause__
+                    self._pause(call, delay)
+            raise AssertionError
+
+        return Promise.of(body)
+
+    def _run_child(self, child: LocalRun) -> Any:
+        """Run a child to its end inside the branch that calls it; the branch's event loop is not the child's."""
+        loop = self._hub.here().loop
+        if loop is None:
+            return child.run()
+        loop.leave()
+        try:
+            return child.run()
+        finally:
+            loop.enter()
+
+    def _send(self, call: Call) -> Promise[Any]:
+        workflow_id, *args = call.args
+        text = self.values.encode_call(call.target, tuple(args), call.kwargs)
+        return Promise.of(lambda: send_locally(workflow_id, call.target.name, text))
+
+    def _mark(self, call: Call) -> Promise[Any]:
+        self.marks.append((call.name, call.args[0]))
+        return Promise.of(lambda: None)
+
+    def _publish(self, call: Call) -> Promise[Any]:
+        name = self.call.target.name
+        self.published = self.values.decode_plain(name, "published", self.values.encode_plain(name, "published", call.args[0]))
+        return Promise.of(lambda: None)
+
+    # --- signals
+
+    def _signal(self, call: Call) -> Promise[Any]:
+        name = call.target.name
+        promise: Promise[Any] = Promise(self, f"signal {call.name}")
+        while not self._inbox.empty():
+            self._sleep_until_something_happens()
+        unread = self._signals.get(name)
+        if unread:
+            text = unread.popleft()
+            promise.settle_lazily(lambda: self._read_signal(call, text))
+            return promise
+        listeners = self._listeners.setdefault(name, deque())
+        listeners.append((call, promise))
+
+        def stop() -> None:
+            listeners.remove(next(entry for entry in listeners if entry[1] is promise))
+            promise.fail(Cancelled("nobody waits for the signal any more"))
+
+        promise.on_cancel = stop
+        return promise
+
+    def _deliver(self, name: str, text: str | None) -> None:
+        listeners = self._listeners.get(name)
+        if listeners:
+            call, promise = listeners.popleft()
+            promise.settle_lazily(lambda: self._read_signal(call, text))
+        else:
+            self._signals.setdefault(name, deque()).append(text)
+
+    def _read_signal(self, call: Call, text: str | None) -> Any:
+        args, kwargs = self.values.decode_call(call.target, text)
+        return call.target.invoke(args, kwargs, call.instance)
+
+
+class _LocalTimer(Promise[Any]):
+    """A promise that looks at the clock when it is asked."""
+
+    __slots__ = ()
+
+    def is_ready(self) -> bool:
+        if not super().is_ready() and isinstance(self._runtime, LocalRun):
+            self._runtime._settle_due_timers()  # noqa: SLF001 - the timer is a part of its run
+        return super().is_ready()
+
+
+def send_locally(workflow_id: str, name: str, text: str | None) -> None:
+    """Signal a local execution of this process. Raises `SignalFailed` if none is running under the id."""
+    with _running_lock:
+        run = _running.get(workflow_id)
+    if run is None:
+        raise SignalFailed(f"no local workflow with the id {workflow_id!r} is running in this process", workflow_id=workflow_id)
+    run.signal(name, text)
+
+
+def find(workflow_id: str) -> LocalRun | None:
+    """The running local execution with this id."""
+    with _running_lock:
+        return _running.get(workflow_id)

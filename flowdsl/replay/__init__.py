@@ -1,0 +1,1 @@
+"""Events in, decisions out: the same history always gives the same decisions and the same values."""

@@ -1,0 +1,221 @@
+"""A deterministic asyncio loop: its callbacks run in the order in which history woke them, its only clock is history.
+
+Rule 1: one loop per `async def` branch. It has no selector and no thread; when nothing is ready its branch suspends.
+Rule 2: `call_later` is a durable timer. `time()` is the execution's `now()`.
+Rule 3: every task is a scope of its own, so the ids of calls do not depend on how tasks interleave.
+Rule 4: what cannot be durable (sockets, executors, subprocesses, signals) is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.errors import DefinitionError
+from flowdsl.lang.context import Call
+from flowdsl.replay.branches import scope
+
+if TYPE_CHECKING:
+    from flowdsl.lang.context import Runtime
+    from flowdsl.replay.branches import Branch, Hub
+
+_swap_current_task = getattr(asyncio.tasks, "_swap_current_task", None)
+
+
+def drive(hub: Hub, branch: Branch, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end inside `branch`."""
+    loop = DeterministicLoop(hub, branch)
+    branch.loop = loop
+    loop.enter()
+    try:
+        return loop.run(coroutine)
+    finally:
+        loop.leave()
+        branch.loop = None
+
+
+class DeterministicLoop(asyncio.AbstractEventLoop):
+    """What `asyncio` needs of a loop, without the world outside."""
+
+    def __init__(self, hub: Hub, branch: Branch) -> None:
+        self._hub = hub
+        self._branch = branch
+        self._callbacks: deque[asyncio.Handle] = deque()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._outer: asyncio.AbstractEventLoop | None = None
+        self._task_inside: asyncio.Task[Any] | None = None
+        self._parked = False
+        self._closed = False
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self._hub._runtime  # noqa: SLF001 - the loop is a part of the hub's branch
+
+    # --- running
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run callbacks until the coroutine's task is done; suspend the branch whenever none is ready."""
+        main = asyncio.Task(coroutine, loop=self)
+        self._tasks[main] = None
+        try:
+            self._run_until(main)
+            self._cancel_leftovers(main)
+            return main.result()
+        except BaseException:
+            self._abandon_tasks()
+            raise
+        finally:
+            self._closed = True
+
+    def _run_until(self, task: asyncio.Future[Any]) -> None:
+        while not task.done():
+            while self._callbacks and not task.done():
+                handle = self._callbacks.popleft()
+                if not handle.cancelled():
+                    handle._run()
+            if not task.done():
+                self._parked = True
+                try:
+                    self._hub.suspend(self._branch)
+                finally:
+                    self._parked = False
+
+    def _cancel_leftovers(self, main: asyncio.Task[Any]) -> None:
+        """As `asyncio.run` does: what is still going when the main task ends is cancelled."""
+        leftovers = [t for t in self._tasks if t is not main and not t.done()]
+        for task in leftovers:
+            task.cancel()
+        for task in leftovers:
+            self._run_until(task)
+
+    def _abandon_tasks(self) -> None:
+        for task in list(self._tasks):
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is torn down on purpose: no warning at collection
+                coroutine = task.get_coro()
+                if coroutine is not None:
+                    try:
+                        coroutine.close()
+                    except (RuntimeError, ValueError):
+                        continue  # it swallowed its GeneratorExit, or is the one that is running: nothing more can be done
+
+    def enter(self) -> None:
+        """Make this the running loop of the thread; the branch has the floor."""
+        self._outer = events._get_running_loop()
+        events._set_running_loop(self)
+        if self._task_inside is not None and _swap_current_task is not None:
+            _swap_current_task(self, self._task_inside)
+            self._task_inside = None
+
+    def leave(self) -> None:
+        """Give the thread back to whatever loop was running."""
+        if _swap_current_task is not None:
+            self._task_inside = _swap_current_task(self, None)
+        events._set_running_loop(self._outer)
+
+    # --- what asyncio asks of a loop
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._callbacks.append(handle)
+        if self._parked:
+            self._hub.wake(self._branch)
+        return handle
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        handle = _DurableTimer(when, callback, args, self, context)
+        delay = when - self.time()
+        if delay <= 0:
+            self._callbacks.append(handle)
+            return handle
+        handle.promise = self._runtime.start(Call("sleep", "timer", (round(delay, 6),)))
+        handle.promise.subscribe(lambda promise: None if promise.failed or handle.cancelled() else self._fire(handle))
+        return handle
+
+    def _fire(self, handle: asyncio.Handle) -> None:
+        self._callbacks.append(handle)
+        if self._parked:
+            self._hub.wake(self._branch)
+
+    def time(self) -> float:
+        moment = self._runtime.info().now
+        return moment.timestamp() if moment is not None else 0.0
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
+        inner = scope.get().child("task")
+        own = copy_context() if context is None else context.copy()
+        own.run(scope.set, inner)
+        options.pop("eager_start", None)
+        task = asyncio.Task(coro, loop=self, name=name, context=own, **options)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        return task
+
+    def is_running(self) -> bool:
+        return not self._closed
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Exceptions that nobody asked for stay where they are, as a promise that nobody reads does."""
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """See `call_exception_handler`."""
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if isinstance(handle, _DurableTimer) and handle.promise is not None:
+            handle.promise.cancel()
+
+    async def shutdown_asyncgens(self) -> None:
+        """Async generators end with their branch."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is none."""
+
+    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+        raise _not_durable("call_soon_threadsafe()", "a thread's moment is not recorded")
+
+    def run_in_executor(self, *args: Any, **kwargs: Any) -> Any:
+        raise _not_durable("run_in_executor()", "what runs in a thread is not recorded")
+
+    def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        raise _not_durable("opening a connection", "what comes over a socket is not recorded")
+
+    def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        raise _not_durable("starting a subprocess", "what it prints is not recorded")
+
+    subprocess_shell = subprocess_exec
+    create_server = create_datagram_endpoint = create_unix_connection = create_connection
+    sock_recv = sock_sendall = sock_connect = sock_accept = add_reader = add_writer = getaddrinfo = create_connection
+
+
+class _DurableTimer(asyncio.TimerHandle):
+    __slots__ = ("promise",)
+
+    def __init__(self, when: float, callback: Callable[..., Any], args: Any, loop: DeterministicLoop, context: Context | None) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self._scheduled = True
+        self.promise: Any = None
+
+
+def _not_durable(what: str, why: str) -> DefinitionError:
+    return DefinitionError(f"{what} cannot be durable inside a workflow: {why}. Put it into an @activity (or @cached) function and call that")
+
+
+if sys.version_info < (3, 12):  # before 3.12 a task that is suspended by a greenlet switch stays "current" of its own loop only
+    _swap_current_task = None

@@ -1,0 +1,367 @@
+"""The four verbs inside a replayed workflow: what a call becomes.
+
+Rule 1: a call gets its id from the scope of its branch, goes into the outbox, and its promise is returned; whether history already answers it
+        is none of this file's business. The exceptions are what must be known before its event's place: recorded values and timers' delays.
+Rule 2: a value is made into text at the call's own line, so that a value that cannot be stored is refused there, by name.
+Rule 3: a recorded function runs here, inside the decision, once; what the code gets is what a replay would get: the decoded record.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.errors import Cancelled, DefinitionError, InternalError
+from flowdsl.lang.api import RESERVED_MARKER_PREFIX
+from flowdsl.lang.context import Call, Info
+from flowdsl.lang.promises import Promise
+from flowdsl.limits import clean_id, seconds
+from flowdsl.model.attempts import attempt_id
+from flowdsl.model.payload import DILL, PREFIX, parse
+from flowdsl.replay.branches import Branch, scope
+from flowdsl.replay.operations import OPEN, STARTED, Operation, caller_place, child_workflow_id
+
+if TYPE_CHECKING:
+    from flowdsl.replay.journal import Key
+    from flowdsl.replay.replayer import Replayer
+
+RECORDED_PREFIX = RESERVED_MARKER_PREFIX + "cached:"
+
+
+class WorkflowRuntime:
+    """Where the calls of one execution's code go."""
+
+    transparent = False
+
+    def __init__(self, replayer: Replayer) -> None:
+        self._replayer = replayer
+        self.cancel_requested = False
+        self._starters: dict[str, Callable[[Call], Promise[Any]]] = {
+            "activity": self._activity,
+            "cached": self._cached,
+            "timer": self._timer,
+            "sleep": self._sleep,
+            "workflow": self._child,
+            "signal": self._signal,
+            "send": self._send,
+            "marker": self._mark,
+            "publish": self._publish,
+        }
+
+    # --- the verbs
+
+    def start(self, call: Call) -> Promise[Any]:
+        """Begin a call; nothing waits."""
+        hub = self._replayer.hub
+        hub.refuse_if_closing()
+        hub.here()
+        return self._starters[call.kind](call)
+
+    def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
+        """Suspend the running branch; with a timeout, a durable timer limits the wait."""
+        hub = self._replayer.hub
+        if timeout is None:
+            hub.wait(ready, promises)
+            return True
+        hub.refuse_if_closing()
+        hub.here()
+        if ready():
+            return True
+        limit = seconds(timeout, "timeout") or 0.0
+        if limit == 0:
+            return False
+        timer = self._sleep(Call("sleep", "timeout", (limit,)))
+        hub.wait(lambda: timer.is_ready() or ready(), (*promises, timer) if promises else ())
+        if ready():
+            timer.cancel()
+            return True
+        return False
+
+    def spawn(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Promise[Any]:
+        """Run ordinary workflow code as a concurrent branch."""
+        hub = self._replayer.hub
+        hub.refuse_if_closing()
+        hub.here()
+        inner = scope.get().child(clean_id(getattr(fn, "__name__", type(fn).__name__)))
+        promise: Promise[Any] = Promise(self, inner.path.rstrip("."))
+        branch = Branch(promise.call_id, promise)
+        promise.on_cancel = partial(self._cancel_branch, branch)
+        self._replayer.spawned[promise] = None
+        promise.subscribe(lambda done: self._replayer.spawned.pop(done, None))
+        hub.begin(branch, inner, fn, args, kwargs)
+        return promise
+
+    def _cancel_branch(self, branch: Branch) -> None:
+        self._replayer.hub.interrupt(branch, Cancelled(f"the branch {branch.name} was cancelled"))
+
+    def info(self) -> Info:
+        """What the running code may know of itself."""
+        replayer = self._replayer
+        started = replayer.started
+        parent = started.get("parentWorkflowExecution")
+        return Info(
+            kind="workflow",
+            name=replayer.definition.name,
+            version=replayer.definition.version,
+            workflow_id=replayer.workflow_id,
+            run_id=replayer.run_id,
+            now=replayer.moment,
+            started=datetime.fromtimestamp(replayer.started_at, UTC),
+            history_length=replayer.turn,
+            replaying=replayer.replaying,
+            task_list=replayer.task_list,
+            backend=replayer.backend,
+            tags=tuple(started.get("tagList", ())),
+            parent=(parent["workflowId"], parent["runId"]) if parent else None,
+        )
+
+    # --- the body
+
+    def main(self) -> Any:
+        """The workflow's own branch: arguments, the body, what it left running, the result as text."""
+        replayer = self._replayer
+        definition = replayer.definition
+        args, kwargs = replayer.values.decode_call(definition, replayer.started.get("input"))
+        value = definition.invoke(args, kwargs, replayer.instance)
+        if inspect.iscoroutine(value):
+            from flowdsl.replay.loop import drive  # noqa: PLC0415 - asyncio is loaded for `async def` workflows only
+
+            value = drive(replayer.hub, replayer.hub.here(), value)
+        text = replayer.values.encode_result(definition, value)
+        self._settle_down()
+        return text
+
+    def _settle_down(self) -> None:
+        """What was started and not waited for still happens, as it would have in plain Python; timers that nobody waits for do not.
+
+        A child that may outlive its parent (child policy `abandon`) is only waited for until it has started.
+        """
+        replayer = self._replayer
+        while True:
+            pending = [op.promise for op in replayer.unsettled if not _may_be_left(op)]
+            pending += replayer.spawned
+            left = [op for op in replayer.unsettled if op.verb == "workflow" and op.options.child_policy == "abandon" and op.state < STARTED]
+            if not pending and not left:
+                return
+            if left:
+                replayer.hub.wait(lambda ops=left: all(op.state >= STARTED for op in ops), ())  # type: ignore[misc]  # bound at once
+            else:
+                replayer.hub.wait(lambda ps=pending: all(p.is_ready() for p in ps), pending)  # type: ignore[misc]  # bound at once
+
+    # --- calls
+
+    def _operation(self, verb: str, call: Call, call_id: str) -> Operation:
+        promise: Promise[Any] = Promise(self, call_id)
+        operation = Operation(verb, call_id, call, promise)
+        operation.asked_at = self._replayer.now
+        return operation
+
+    def _ask(self, operation: Operation) -> None:
+        key: Key = (operation.verb, operation.id)
+        if self._replayer.hub.running is not None:  # else the replayer asks by itself, for a retry
+            operation.place = caller_place()
+        self._replayer.ask(key, operation)
+
+    def _encode(self, operation: Operation, recorded: str | None) -> None:
+        """Make the arguments text, unless the record could not be compared with them anyway."""
+        if recorded is None or _is_comparable(recorded):
+            call = operation.call
+            operation.input = self._replayer.values.encode_call(call.target, call.args, call.kwargs)
+
+    def _activity(self, call: Call) -> Promise[Any]:
+        replayer = self._replayer
+        operation = self._operation("activity", call, scope.get().next_id(call.name))
+        recorded = replayer.journal.accepted("activity", operation.id)
+        self._encode(operation, None if recorded is None else recorded.get("input"))
+        operation.promise.on_cancel = partial(self._cancel, operation)
+        self._ask(operation)
+        replayer.unsettled[operation] = None
+        operation.promise.subscribe(lambda _: replayer.unsettled.pop(operation, None))
+        return operation.promise
+
+    def _child(self, call: Call) -> Promise[Any]:
+        replayer = self._replayer
+        operation = self._operation("workflow", call, scope.get().next_id(call.name))
+        operation.id = child_workflow_id(operation, replayer.workflow_id, replayer.run_id)
+        recorded = replayer.journal.accepted("workflow", operation.id)
+        self._encode(operation, None if recorded is None else recorded.get("input"))
+        operation.promise.on_cancel = partial(self._cancel, operation)
+        if ("workflow", operation.id) in replayer.outbox:
+            raise DefinitionError(f"two open children have the same id {operation.id!r}; give each its own with .options(id=…)")
+        self._ask(operation)
+        replayer.unsettled[operation] = None
+        operation.promise.subscribe(lambda _: replayer.unsettled.pop(operation, None))
+        return operation.promise
+
+    def _cached(self, call: Call) -> Promise[Any]:
+        return self._recorded(call, scope.get().next_id(call.name), lambda: self._replayer.record(call.target, call.args, call.kwargs, call.instance))
+
+    def _recorded(self, call: Call, call_id: str, function: Callable[[], Any]) -> Promise[Any]:
+        """Run `function` unless the history has its outcome; either way the promise reads the record."""
+        replayer = self._replayer
+        operation = self._operation("marker", call, call_id)
+        operation.id = f"{RECORDED_PREFIX}{call_id}"
+        recorded = replayer.journal.accepted("marker", operation.id)
+        if recorded is not None:
+            operation.details = recorded.get("details")
+        else:
+            try:
+                value, error = function(), None
+            except Exception as raised:  # noqa: BLE001 - an exception is an outcome, recorded like a value
+                value, error = None, raised
+            operation.details = replayer.values.encode_outcome(call.target, value, error)
+        self._ask(operation)
+        details = operation.details or ""
+        operation.promise.settle_lazily(lambda: self._read_record(call, call_id, details))
+        return operation.promise
+
+    def _read_record(self, call: Call, call_id: str, details: str) -> Any:
+        value, error = self._replayer.values.decode_outcome(call.target, details)
+        if error is not None:
+            from flowdsl.replay.outcomes import activity_failed  # noqa: PLC0415 - outcomes builds on this floor's other files
+
+            raise self._replayer.values.attach_cause(error, activity_failed(call.target.name, call_id, 1, type(error).__name__))
+        return value
+
+    def _timer(self, call: Call) -> Promise[Any]:
+        call_id = scope.get().next_id(call.name)
+        recorded = self._replayer.journal.accepted("timer", call_id)
+        if recorded is not None:
+            return self._start_timer(call, call_id, float(recorded["startToFireTimeout"]))
+        refused: list[Exception] = []
+        delay = 0.0
+        if self._replayer.journal.accepted("marker", RECORDED_PREFIX + call_id) is None:
+            try:
+                delay = self._delay(call, self._replayer.record(call.target, call.args, call.kwargs, call.instance))
+            except Exception as error:  # noqa: BLE001 - the function's exception is recorded, so that a replay raises it too
+                refused.append(error)
+            else:
+                return self._start_timer(call, call_id, delay)
+
+        def fail() -> Any:
+            raise refused[0]
+
+        return self._recorded(call, call_id, fail)
+
+    def _delay(self, call: Call, value: Any) -> float:
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise DefinitionError(f"the timer {call.target.name!r} returned {value!r}: a datetime must be aware (have a time zone)")
+            return max(0.0, (value - self._replayer.moment) / timedelta(seconds=1))
+        delay = seconds(value, f"the timer {call.target.name!r}")
+        if delay is None:
+            raise DefinitionError(f"the timer {call.target.name!r} returned None: return seconds, a timedelta or an aware datetime")
+        return delay
+
+    def _sleep(self, call: Call) -> Promise[Any]:
+        return self._start_timer(call, scope.get().next_id(call.name), call.args[0])
+
+    def _start_timer(self, call: Call, call_id: str, delay: float) -> Promise[Any]:
+        operation = self._operation("timer", call, call_id)
+        operation.delay = delay
+        operation.promise.on_cancel = partial(self._cancel, operation)
+        self._ask(operation)
+        return operation.promise
+
+    def retry_timer(self, operation: Operation, delay: float) -> Promise[Any]:
+        """The pause before an operation's next attempt: a timer with the attempt's own id."""
+        return self._start_timer(Call("sleep", operation.call.name, (delay,)), attempt_id(operation.call_id, operation.attempt), delay)
+
+    def next_attempt(self, operation: Operation) -> None:
+        """Begin another attempt of an activity or a child workflow, under an id of its own."""
+        operation.next_attempt()
+        if operation.verb == "workflow":
+            operation.id = child_workflow_id(operation, self._replayer.workflow_id, self._replayer.run_id)
+
+    def _send(self, call: Call) -> Promise[Any]:
+        replayer = self._replayer
+        operation = self._operation("send", call, scope.get().next_id(call.name))
+        operation.input = replayer.values.encode_call(call.target, call.args[1:], call.kwargs)
+        operation.promise.on_cancel = partial(self._cancel, operation)
+        self._ask(operation)
+        replayer.unsettled[operation] = None
+        operation.promise.subscribe(lambda _: replayer.unsettled.pop(operation, None))
+        return operation.promise
+
+    def _mark(self, call: Call) -> Promise[Any]:
+        replayer = self._replayer
+        replayer.marks[call.name] += 1
+        operation = self._operation("mark", call, f"{call.name}#{replayer.marks[call.name]}")
+        operation.details = replayer.values.encode_plain(call.name, "marker", call.args[0])
+        self._ask(operation)
+        operation.promise.settle(None)
+        return operation.promise
+
+    def _publish(self, call: Call) -> Promise[Any]:
+        replayer = self._replayer
+        replayer.published = replayer.values.encode_plain(replayer.definition.name, "published", call.args[0])
+        return Promise.of(lambda: None)
+
+    # --- signals
+
+    def _signal(self, call: Call) -> Promise[Any]:
+        replayer = self._replayer
+        name = call.target.name
+        promise: Promise[Any] = Promise(self, f"signal {call.name}")
+        unread = replayer.signals.get(name)
+        if unread:
+            promise.settle_lazily(partial(self._read_signal, call, unread.popleft()))
+            return promise
+        listeners = replayer.listeners.setdefault(name, deque())
+        listeners.append((call, promise))
+        promise.on_cancel = partial(self._stop_listening, listeners, promise)
+        return promise
+
+    def deliver_signal(self, name: str, text: str | None) -> None:
+        """A signal arrived: the longest waiting listener gets it, or it is kept until somebody listens."""
+        listeners = self._replayer.listeners.get(name)
+        if listeners:
+            call, promise = listeners.popleft()
+            promise.settle_lazily(partial(self._read_signal, call, text))
+        else:
+            self._replayer.signals.setdefault(name, deque()).append(text)
+
+    def _read_signal(self, call: Call, text: str | None) -> Any:
+        args, kwargs = self._replayer.values.decode_call(call.target, text)
+        return call.target.invoke(args, kwargs, call.instance)
+
+    @staticmethod
+    def _stop_listening(listeners: deque[tuple[Call, Promise[Any]]], promise: Promise[Any]) -> None:
+        listeners.remove(next(entry for entry in listeners if entry[1] is promise))
+        promise.fail(Cancelled("nobody waits for the signal any more"))
+
+    # --- cancelling one call
+
+    def _cancel(self, operation: Operation) -> None:
+        """Withdraw what was never sent; ask the service to cancel what was. The promise is settled at once (mode `try`)."""
+        replayer = self._replayer
+        replayer.hub.refuse_if_closing()
+        if operation.cancelled:
+            raise InternalError(f"{operation.id} was cancelled twice")
+        operation.cancelled = True
+        if operation.retry_timer is not None and not operation.retry_timer.is_ready():
+            operation.retry_timer.cancel()
+        elif operation.verb != "send" and not replayer.withdraw((operation.verb, operation.id)):
+            self.ask_to_cancel(operation)
+        operation.promise.fail(Cancelled(f"{operation.call.name} ({operation.call_id}) was cancelled"))
+
+    def ask_to_cancel(self, operation: Operation) -> None:
+        """The decision that cancels what is open; what is not open yet is cancelled when it is."""
+        if operation.state == STARTED or (operation.state == OPEN and operation.verb != "workflow"):
+            self._replayer.ask((f"cancel {operation.verb}", operation.id), operation)
+
+
+def _is_comparable(recorded: str) -> bool:
+    """Whether making the text again would tell anything: pickles differ each time, stored objects would be stored again."""
+    if not recorded.startswith(PREFIX):
+        return True
+    envelope = parse(recorded)
+    return envelope is not None and not envelope.is_reference and f"{PREFIX}{DILL}." not in recorded
+
+
+def _may_be_left(operation: Operation) -> bool:
+    return operation.verb == "workflow" and operation.options.child_policy == "abandon"

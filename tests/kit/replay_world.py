@@ -1,0 +1,192 @@
+"""A world for the replayer: the real engine in virtual time, and hands that decide, work, signal and let time pass, one step at a time.
+
+Nothing here waits or runs in a thread. A test (or hypothesis) chooses each step, so every order of events can be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flowdsl.data.converter import Converter
+from flowdsl.data.keys import KeyRing
+from flowdsl.data.values import Values
+from flowdsl.engine import Engine
+from flowdsl.errors import Fault
+from flowdsl.lang.context import Info, current
+from flowdsl.lang.definitions import Definition
+from flowdsl.lang.registry import default_registry
+from flowdsl.lang.scope import ActivityScope
+from flowdsl.model.attempts import split_attempt, split_heartbeat
+from flowdsl.replay.replayer import Replayer
+
+DOMAIN, LIST = "world", "list"
+KEYS = KeyRing({"test": b"k" * 32})
+
+
+def make_values() -> Values:
+    return Values(Converter(keys=KEYS, store="memory:"), DOMAIN)
+
+
+def plain(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: Any, attempt: int = 1) -> Any:
+    """Run a recorded function or one attempt of an activity as plain code."""
+    token = current.set(ActivityScope(Info(target.kind, target.name, target.version, "", "", attempt=attempt)))
+    try:
+        return target.invoke(args, kwargs, instance)
+    finally:
+        current.reset(token)
+
+
+class World:
+    def __init__(self, *definitions: Definition[..., Any], quotas: Any = None) -> None:
+        self.engine = Engine(":memory:", quotas=quotas)
+        self.now = 1_000_000_000_000
+        self.values = make_values()
+        self.tasks: list[dict[str, Any]] = []
+        self.recorded = 0
+        self.decided: list[tuple[int, list[dict[str, Any]]]] = []
+        self.call("RegisterDomain", name=DOMAIN, workflowExecutionRetentionPeriodInDays="1")
+        for one in definitions or default_registry:
+            if one.kind == "workflow":
+                self.call("RegisterWorkflowType", domain=DOMAIN, name=one.name, version=one.version)
+            elif one.kind == "activity":
+                self.call("RegisterActivityType", domain=DOMAIN, name=one.name, version=one.version)
+
+    def call(self, operation: str, **params: Any) -> dict[str, Any]:
+        answer = self.engine.apply(self.now, operation, params)
+        self.engine.tick(self.now)
+        return answer
+
+    def start(self, workflow: Any, *args: Any, workflow_id: str = "w", **kwargs: Any) -> None:
+        self.workflow, self.workflow_id = workflow, workflow_id
+        self.run_id = self.call(
+            "StartWorkflowExecution", domain=DOMAIN, workflowId=workflow_id, workflowType={"name": workflow.name, "version": workflow.version},
+            taskList={"name": LIST}, input=self.values.encode_call(workflow, args, kwargs), executionStartToCloseTimeout="1000000",
+            taskStartToCloseTimeout="60", childPolicy="TERMINATE",
+        )["runId"]  # fmt: skip
+
+    # --- hands
+
+    def replayer(
+        self, record: Callable[..., Any] | None = None, workflow: Any = None, run: tuple[str, str] | None = None, foresee: Iterable[Any] = ()
+    ) -> Replayer:
+        workflow_id, run_id = run or (self.workflow_id, self.run_id)
+        replayer = Replayer(workflow or self.workflow, workflow_id=workflow_id, run_id=run_id, values=self.values, record=record or self._record)
+        replayer.foresee(foresee)
+        return replayer
+
+    def _record(self, *call: Any) -> Any:
+        self.recorded += 1
+        return plain(*call)
+
+    def take_decision(self) -> dict[str, Any] | None:
+        task = self.call("PollForDecisionTask", domain=DOMAIN, taskList={"name": LIST})
+        return task if "taskToken" in task else None
+
+    def decide(self, between: Callable[[], None] | None = None) -> bool:
+        """One decision, by a fresh replayer; `between` happens after the decision was made and before it is sent."""
+        task = self.take_decision()
+        if task is None:
+            return False
+        run = task["workflowExecution"]
+        definition = default_registry.find("workflow", task["workflowType"]["name"], task["workflowType"]["version"])
+        replayer = self.replayer(workflow=definition, run=(run["workflowId"], run["runId"]))
+        try:
+            replayer.feed(task["events"])
+            for operation in replayer.types_to_register():
+                target = operation.call.target
+                kind = "Workflow" if target.kind == "workflow" else "Activity"
+                self.call(f"Register{kind}Type", domain=DOMAIN, name=target.name, version=target.version)
+            decisions, context = replayer.decisions(), replayer.context()
+        finally:
+            replayer.close()
+        if between is not None:
+            between()
+        self.call("RespondDecisionTaskCompleted", taskToken=task["taskToken"], decisions=decisions, executionContext=context)
+        if run["runId"] == self.run_id:
+            self.decided.append((task["startedEventId"], decisions))
+        return True
+
+    def take_activity(self) -> bool:
+        task = self.call("PollForActivityTask", domain=DOMAIN, taskList={"name": LIST})
+        if "taskToken" not in task:
+            return False
+        self.tasks.append(task)
+        return True
+
+    def finish_activity(self, index: int = 0) -> bool:
+        """Really run one of the taken activities and answer."""
+        if not self.tasks:
+            return False
+        task = self.tasks.pop(index % len(self.tasks))
+        target: Any = default_registry.find("activity", task["activityType"]["name"], task["activityType"]["version"])
+        args, kwargs = self.values.decode_call(target, split_heartbeat(task.get("input"))[0])
+        try:
+            value = plain(target, args, kwargs, None, split_attempt(task["activityId"])[1])
+        except Exception as error:
+            reason, details = self.values.encode_failure(target, error)
+            self._answer("RespondActivityTaskFailed", taskToken=task["taskToken"], reason=reason, details=details)
+        else:
+            self._answer("RespondActivityTaskCompleted", taskToken=task["taskToken"], result=self.values.encode_result(target, value))
+        return True
+
+    def _answer(self, operation: str, **params: Any) -> None:
+        try:
+            self.call(operation, **params)
+        except Fault as fault:
+            if fault.code != "UnknownResourceFault":
+                raise
+
+    def signal(self, definition: Any, *args: Any) -> None:
+        self.call("SignalWorkflowExecution", domain=DOMAIN, workflowId=self.workflow_id, signalName=definition.name, input=self.values.encode_call(definition, args, {}))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += int(seconds * 1000)
+        self.engine.tick(self.now)
+
+    # --- looking
+
+    @property
+    def is_open(self) -> bool:
+        return self.describe()["executionInfo"]["executionStatus"] == "OPEN"
+
+    def describe(self) -> dict[str, Any]:
+        return self.call("DescribeWorkflowExecution", domain=DOMAIN, execution={"workflowId": self.workflow_id, "runId": self.run_id})
+
+    def history(self) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        page: dict[str, Any] = {}
+        while True:
+            more = {"nextPageToken": page["nextPageToken"]} if "nextPageToken" in page else {}
+            page = self.call("GetWorkflowExecutionHistory", domain=DOMAIN, execution={"workflowId": self.workflow_id, "runId": self.run_id}, **more)
+            events += page["events"]
+            if "nextPageToken" not in page:
+                return events
+
+    def run_to_end(self, steps: int = 400) -> Any:
+        """Decide and work until the execution is closed; time passes when nothing else can happen."""
+        for _ in range(steps):
+            if not self.is_open:
+                return self.outcome()
+            if not (self.decide() or (self.take_activity() and self.finish_activity()) or self.finish_activity()):
+                self.pass_time(1)
+        raise AssertionError(f"still open after {steps} steps: {[e['eventType'] for e in self.history()][-12:]}")
+
+    def outcome(self) -> Any:
+        close = self.history()[-1]
+        attributes = next(v for k, v in close.items() if k.endswith("EventAttributes"))
+        if close["eventType"] == "WorkflowExecutionCompleted":
+            return self.values.decode_result(self.workflow, attributes.get("result"))
+        if close["eventType"] == "WorkflowExecutionFailed":
+            raise self.values.decode_failure(self.workflow, attributes.get("reason"), attributes.get("details"))
+        raise AssertionError(close)
+
+
+def fed(replayer: Replayer, slices: Iterable[list[dict[str, Any]]]) -> Replayer:
+    """A replayer that was fed slice by slice and then closed."""
+    try:
+        for part in slices:
+            replayer.feed(part)
+    finally:
+        replayer.close()
+    return replayer
