@@ -1,0 +1,297 @@
+"""Typed JSON: bare text that the annotation turns back into exactly the value that was sent.
+
+Rule 1: an annotation is *plain* when it only speaks of JSON's own types (`dict[str, list[int]]`, `str | None`, a `TypedDict`, `Any`).
+        Text under a plain annotation is read as what it says, as Python itself never converts an argument: 3 under `float` stays the int 3.
+Rule 2: under any other annotation msgspec decodes to the annotated type. The encoder proves it: it decodes what it has written and compares
+        (`identical`). What does not come back exactly does not travel as bare JSON.
+Rule 3: `identical` is stricter than `==`: True is not 1, 0.0 is not -0.0, a list is not a tuple, and dicts have an order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import typing
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import lru_cache
+from math import isfinite
+from pathlib import PurePath
+from types import NoneType, UnionType
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import inspect
+
+from flowdsl.data.classes import field_names, is_pydantic, take_model
+
+_ATOMS = frozenset({str, int, bool, NoneType})
+_MANY = 16
+
+
+def is_native(value: Any) -> bool:
+    """Whether a value consists of nothing but JSON's own types, exactly, with text keys and finite floats. Raises `RecursionError`."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is float:
+        return isfinite(value)
+    if kind is list:
+        if len(value) > _MANY and set(map(type, value)) <= _ATOMS:  # a long list of atoms is looked at in C
+            return True
+        for item in value:  # noqa: SIM110 - a generator would cost a frame per level and a third of the speed
+            if not (type(item) in _ATOMS or is_native(item)):
+                return False
+        return True
+    if kind is dict:
+        for key, item in value.items():  # noqa: SIM110 - see above
+            if type(key) is not str or not (type(item) in _ATOMS or is_native(item)):
+                return False
+        return True
+    return False
+
+
+# --- annotations --------------------------------------------------------------------------------------------------
+
+_PLAIN = frozenset({Any, object, str, int, float, bool, NoneType, None, list, dict, typing.List, typing.Dict})  # noqa: UP006 - users write them
+
+
+def is_plain(annotation: Any) -> bool:
+    """Whether an annotation only speaks of JSON's own types (rule 1)."""
+    try:
+        return annotation in _PLAIN or _is_plain(annotation)
+    except TypeError:  # unhashable: something only its author understands; msgspec will say
+        return _is_plain.__wrapped__(annotation)
+    except RecursionError:  # an alias that names itself: its text is read untyped as well as any other way
+        return True
+
+
+@lru_cache(maxsize=4096)
+def _is_plain(annotation: Any) -> bool:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return all(type(item) in _ATOMS for item in arguments)
+    if origin is typing.Annotated:
+        return is_plain(arguments[0])
+    if origin in (typing.Union, UnionType) or origin is list:
+        return all(map(is_plain, arguments))
+    if origin is dict:
+        return arguments[0] in (str, Any) and is_plain(arguments[1])
+    if origin in (typing.Required, typing.NotRequired, typing.Final):
+        return is_plain(arguments[0])
+    if typing.is_typeddict(annotation):
+        return all(map(is_plain, typing.get_type_hints(annotation, include_extras=False).values()))
+    if isinstance(annotation, (typing.TypeVar, typing.ParamSpecArgs, typing.ParamSpecKwargs)):
+        bound = getattr(annotation, "__bound__", None)
+        return bound is None or is_plain(bound)
+    if isinstance(annotation, typing.NewType):
+        return is_plain(annotation.__supertype__)
+    if isinstance(annotation, (str, typing.ForwardRef)):  # a name nobody could resolve says nothing
+        return True
+    alias = getattr(annotation, "__value__", None)  # `type Rows = list[dict]`
+    return alias is not None and type(annotation).__name__ == "TypeAliasType" and is_plain(alias)
+
+
+# --- encode and decode --------------------------------------------------------------------------------------------
+
+
+def _to_json(value: Any) -> Any:
+    if is_pydantic(type(value)):
+        return value.model_dump(exclude_unset=True)
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__qualname__} is no JSON")
+
+
+def _from_json(annotation: Any, tree: Any) -> Any:
+    if is_pydantic(annotation):
+        return annotation.model_validate(tree)
+    if isinstance(annotation, type) and issubclass(annotation, PurePath) and isinstance(tree, str):
+        return annotation(tree)
+    raise TypeError(f"JSON cannot say what a {annotation!r} is")
+
+
+_NO = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_plain_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(enc_hook=_to_json, decimal_format="string")
+_sorting_encoder = msgspec.json.Encoder(enc_hook=_to_json, decimal_format="string", order="deterministic")
+_untyped = msgspec.json.Decoder()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Form:
+    """How values of one annotation are written and read."""
+
+    encoder: msgspec.json.Encoder
+    decoder: msgspec.json.Decoder[Any]
+
+
+def _form(annotation: Any) -> _Form | None:
+    try:
+        return _make_form(annotation)
+    except TypeError:  # unhashable
+        return _make_form.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=4096)
+def _make_form(annotation: Any) -> _Form | None:
+    try:
+        decoder = msgspec.json.Decoder(annotation, dec_hook=_from_json)
+        return _Form(_sorting_encoder if _holds_sets(annotation, set()) else _encoder, decoder)
+    except Exception:  # whatever an annotation does when it is looked at, the value still travels untyped
+        return None
+
+
+def _holds_sets(annotation: Any, models: set[Any]) -> bool:
+    """Whether there may be a set somewhere: then the encoder sorts, so that the text is the same under every hash seed.
+
+    `models` are the pydantic models that were looked into already.
+    """
+    seen: dict[int, Any] = {}  # keeps the nodes alive, so that their ids stay theirs
+    waiting: list[Any] = [inspect.type_info(annotation)]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen[id(node)] = node
+        if isinstance(node, (inspect.SetType, inspect.FrozenSetType)):
+            return True
+        if isinstance(node, inspect.CustomType) and is_pydantic(node.cls) and node.cls not in models:
+            models.add(node.cls)
+            fields: Any = getattr(node.cls, "model_fields")  # noqa: B009 - mypy knows no pydantic here
+            if any(_holds_sets(field.annotation, models) for field in fields.values()):
+                return True
+        if isinstance(node, (tuple, list)):
+            waiting += node
+        elif isinstance(node, msgspec.Struct):  # a node of msgspec's own description of the type
+            waiting += [getattr(node, name) for name in node.__struct_fields__]
+    return False
+
+
+def dumps(value: Any, annotation: Any = Any) -> bytes | None:
+    """Bare JSON that comes back exactly under the annotation, or None when there is no such text."""
+    if is_plain(annotation):
+        try:
+            return _plain_encoder.encode(value) if is_native(value) else None
+        except _NO:
+            return None
+    form = _form(annotation)
+    if form is None:
+        return None
+    try:
+        text = form.encoder.encode(value)
+        return text if identical(value, form.decoder.decode(text)) else None
+    except Exception:  # a user's own validators run here; whatever they raise, the value still travels another way
+        return None
+
+
+def loads(text: str | bytes, annotation: Any = Any) -> Any:
+    """The value of bare JSON under an annotation. Raises `ValueError` when the text does not fit it."""
+    if is_plain(annotation):
+        return _untyped.decode(text)
+    form = _form(annotation)
+    return (_untyped if form is None else form.decoder).decode(text)
+
+
+# --- identical ----------------------------------------------------------------------------------------------------
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Whether two values have the same types and contents throughout (rule 3). Unknown classes are never identical."""
+    if type(one) is not type(other):
+        return False
+    kind: Any = type(one)
+    return (_COMPARE.get(kind) or _comparer(kind))(one, other)
+
+
+@lru_cache(maxsize=4096)
+def _comparer(kind: Any) -> Callable[[Any, Any], bool]:
+    """How two values of one class are compared that is none of the builtin ones."""
+    if issubclass(kind, Enum):
+        return operator.is_
+    if issubclass(kind, tuple):
+        return _same_tuple
+    if issubclass(kind, PurePath):
+        return lambda one, other: str(one) == str(other)
+    if is_pydantic(kind):
+        return lambda one, other: identical(take_model(one), take_model(other))
+    if dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct) or hasattr(kind, "__attrs_attrs__"):
+        return _fields_comparer(field_names(kind))
+    return lambda _one, _other: False
+
+
+def _fields_comparer(names: tuple[str, ...]) -> Callable[[Any, Any], bool]:
+    values = operator.attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, name) for name in names]
+
+    def compare(one: Any, other: Any) -> bool:
+        if getattr(one, "__dict__", {}).keys() != getattr(other, "__dict__", {}).keys():
+            return False
+        try:
+            return _same_items(values(one), values(other))
+        except AttributeError:  # a field that was never set
+            return all(_same_field(one, other, name) for name in names)
+
+    return compare
+
+
+def _same_field(one: Any, other: Any, name: str) -> bool:
+    if not (hasattr(one, name) and hasattr(other, name)):
+        return hasattr(one, name) == hasattr(other, name)
+    return identical(getattr(one, name), getattr(other, name))
+
+
+def _same_tuple(one: Any, other: Any) -> bool:
+    return _same_items(one, other) and identical(getattr(one, "__dict__", None), getattr(other, "__dict__", None))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other)
+
+
+def _same_repr(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other)
+
+
+def _same_items(one: Any, other: Any) -> bool:
+    if len(one) != len(other):
+        return False
+    for mine, its in zip(one, other, strict=True):
+        kind = type(mine)
+        if kind is not type(its):
+            return False
+        if not (mine == its if kind in _ATOMS else identical(mine, its)):
+            return False
+    return True
+
+
+def _same_dict(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    return _same_items(list(one), list(other)) and _same_items(list(one.values()), list(other.values()))
+
+
+def _same_set(one: Any, other: Any) -> bool:
+    mine = {item: item for item in other}
+    return len(one) == len(other) and all(item in mine and identical(item, mine[item]) for item in one)
+
+
+def _same_moment(one: Any, other: Any) -> bool:
+    return (
+        one.replace(tzinfo=None) == other.replace(tzinfo=None)
+        and one.fold == other.fold
+        and type(one.tzinfo) is type(other.tzinfo)
+        and repr(one.tzinfo) == repr(other.tzinfo)
+    )
+
+
+_COMPARE: dict[type, Callable[[Any, Any], bool]] = {
+    **dict.fromkeys((str, int, bool, NoneType, bytes, bytearray, date, timedelta, UUID, Fraction, range), _same),
+    **dict.fromkeys((float, complex), _same_repr),
+    **dict.fromkeys((list, tuple), _same_items),
+    **dict.fromkeys((set, frozenset), _same_set),
+    **dict.fromkeys((datetime, time), _same_moment),
+    dict: _same_dict,
+    Decimal: lambda one, other: one.as_tuple() == other.as_tuple(),
+}
