@@ -1,0 +1,184 @@
+"""`Engine`: Amazon SWF on one SQLite file, without a clock.
+
+Rule 1: time is an argument. Nothing happens but in `apply` and `tick`, and nothing is late or early but by the caller's time.
+Rule 2: one `apply` is one transaction; one effect and one deadline of a `tick` is one transaction. What an answer says is in the file
+        before the answer is given.
+Rule 3: a refusal (`Fault`) changes nothing. If the file cannot be written, the call did not happen, and memory is read again from it.
+Rule 4: an engine is used by one thread at a time; `service.py` sees to that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.engine import execution_operations, registry_operations, task_operations, visibility
+from flowdsl.engine.effects import deliver
+from flowdsl.engine.expiry import expire, give_out_again
+from flowdsl.engine.faults import engine_closed, storage_failed
+from flowdsl.engine.quotas import Quotas
+from flowdsl.engine.store import Store
+from flowdsl.engine.validation import validate
+from flowdsl.engine.world import Operation, World
+from flowdsl.errors import Fault, InternalError
+from flowdsl.model.lifecycle import Refused
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Collection, Mapping
+
+    from flowdsl.engine.tasks import ListName
+
+_OPERATIONS: Mapping[str, Operation] = {
+    **registry_operations.OPERATIONS,
+    **execution_operations.OPERATIONS,
+    **task_operations.OPERATIONS,
+    **visibility.OPERATIONS,
+}
+
+
+class Engine:
+    """Amazon SWF's semantics on the SQLite file `path` (":memory:" for none).
+
+    `durability`: "process" (what was acknowledged survives the death of the process) or "full" (also the loss of power).
+    `recover`: give out at once what a dead process had in hand, instead of waiting for its timeouts.
+    `quotas`: how much may be open; Amazon SWF's own by default. `region` and `account` appear in the ARNs of domains.
+
+    Raises `FileInUse`, `NotAnEngineFile`, or `UserError` for a file that cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = ":memory:",
+        *,
+        durability: str = "process",
+        recover: bool = False,
+        quotas: Quotas | None = None,
+        region: str = "us-east-1",
+        account: str = "000000000000",
+    ) -> None:
+        self.quotas = quotas or Quotas()
+        self._store = Store(path, durability)
+        self._world: World | None = None
+        try:
+            self._world = World(self._store, self.quotas, region=region, account=account)
+        except BaseException:
+            self._store.close()
+            raise
+        self._recover = recover
+
+    # --- the two verbs
+
+    def apply(self, now_ms: int, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one operation of SWF's API at the time `now_ms` (milliseconds since the epoch) and return its answer.
+
+        A poll never waits: without a task it answers without `taskToken`. Raises `Fault` with the service's own code.
+        """
+        world = self._living()
+        validate(operation, params, max_bytes=self.quotas.request_bytes)
+        if self._recover:
+            self._give_out_again(now_ms)
+        handler = _OPERATIONS[operation]
+        answer: dict[str, Any] = self._transaction(lambda: handler(world, now_ms, params))
+        return answer
+
+    def tick(self, now_ms: int) -> int | None:
+        """Do what is due at `now_ms`: deliver effects, fire timers and timeouts, forget what is past its retention.
+
+        Return when something is due next, in milliseconds, or None if nothing will be due by itself.
+        """
+        world = self._living()
+        if self._recover:
+            self._give_out_again(now_ms)
+        while True:
+            due = world.effects.due
+            if due is not None and due <= now_ms:
+                self._transaction(lambda: deliver(world, now_ms))
+                continue
+            first = world.deadlines.first()
+            if first is None or first[0] > now_ms:
+                break
+            ref = first[1]
+            self._transaction(lambda ref=ref: expire(world, now_ms, ref))  # type: ignore[misc]  # mypy cannot infer defaults of lambdas
+        if world.runs.next_expiry is not None and world.runs.next_expiry <= now_ms:
+            self._transaction(lambda: world.runs.delete_expired(now_ms))
+        return self.next_due
+
+    def close(self) -> None:
+        """Give the file free; the engine cannot be used any more. Everything acknowledged is in the file."""
+        if self._world is not None:
+            self._world = None
+            self._store.close()
+
+    # --- for the service around it
+
+    @property
+    def next_due(self) -> int | None:
+        """When something is due next, in milliseconds."""
+        world = self._living()
+        first = world.deadlines.first()
+        times = (world.effects.due, None if first is None else first[0], world.runs.next_expiry)
+        return min((time for time in times if time is not None), default=None)
+
+    def idle_until(self, polled: Collection[ListName]) -> int | None:
+        """The next deadline, if nothing can be done before it by anybody who polls; else None.
+
+        None also if only whole executions can time out. `polled` are the task lists that have a worker: an activity on another
+        one waits for nobody.
+        """
+        world = self._living()
+        lists, first = world.lists, world.deadlines.first()
+        if first is None or world.deadlines.only_executions or world.effects.due is not None or lists.in_hand:
+            return None
+        if any(name[0] == "D" or name in polled for name in lists.sizes):
+            return None
+        return first[0]
+
+    def take_fresh_lists(self) -> list[ListName]:
+        """The task lists that got a task since the last call, as (kind, domain, name)."""
+        lists = self._living().lists
+        fresh, lists.fresh = lists.fresh, []
+        return fresh
+
+    def take_closed(self) -> list[tuple[str, str, str]]:
+        """(domain, workflow id, run id) of the runs that closed since the last call."""
+        runs = self._living().runs
+        closed, runs.closed = runs.closed, []
+        return closed
+
+    # --- inside
+
+    def _living(self) -> World:
+        if self._world is None:
+            raise engine_closed()
+        return self._world
+
+    def _give_out_again(self, now_ms: int) -> None:
+        self._recover = False
+        world = self._living()
+        self._transaction(lambda: give_out_again(world, now_ms))
+
+    def _transaction(self, work: Callable[[], Any]) -> Any:
+        world = self._living()
+        try:
+            answer = work()
+            self._store.commit()
+        except Fault:
+            if world.runs.unsaved or self._store.in_transaction:
+                self._reload()
+            raise
+        except sqlite3.Error as error:
+            self._reload()
+            raise storage_failed(str(error)) from error
+        except Refused as error:
+            self._reload()
+            raise InternalError(f"the engine was about to write an event that Amazon SWF never writes: {error}") from error
+        except BaseException:
+            self._reload()
+            raise
+        return answer
+
+    def _reload(self) -> None:
+        """Memory may be ahead of the file: forget the transaction and read the file again."""
+        self._store.rollback()
+        self._living().read()

@@ -1,0 +1,305 @@
+"""`Service`: the engine with a clock, a lock and the long poll. It is a transport: `call(operation, params)`.
+
+Rule 1: one lock. The engine is touched by whoever holds it; answers and callbacks are delivered after it is free.
+Rule 2: a poll without a task waits in its list's queue. A task that appears is handed to the first poll in that queue, and its answer
+        goes to that caller alone: nobody asks twice, nobody is woken for nothing, and a cancelled poll never gets a task.
+Rule 3: a poll waits 60 seconds by the clock, then it gets the empty answer. `close` gives it at once.
+Rule 4: after every operation what is due is done (`_settle`), so that effects follow at once. On a real clock one thread sleeps until the
+        next deadline; a virtual clock calls `settle` itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowdsl import limits
+from flowdsl.engine.clocks import Clock, SystemClock
+from flowdsl.engine.faults import limit_exceeded
+from flowdsl.errors import Fault
+
+if TYPE_CHECKING:
+    from flowdsl.engine.engine import Engine
+    from flowdsl.engine.tasks import ListName
+
+_log = logging.getLogger("flowdsl.engine")
+
+Done = Callable[[Any], None]
+
+#: the polls: operation -> (kind of task list, what an empty answer holds)
+_POLLS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "PollForDecisionTask": ("D", {"previousStartedEventId": 0, "startedEventId": 0}),
+    "PollForActivityTask": ("A", {"startedEventId": 0}),
+}
+
+#: the timer thread looks at the wall clock at least this often (seconds), in case somebody sets it
+_LONGEST_SLEEP = 60.0
+#: after the file could not be written, deadlines are tried again this much later (milliseconds)
+_RETRY = 1_000
+
+
+class Ticket:
+    """One submitted operation. `done(answer or exception)` is called exactly once, unless `cancel` comes first."""
+
+    __slots__ = ("_service", "done", "operation", "params", "queue")
+
+    def __init__(self, service: Service, operation: str, params: Mapping[str, Any], done: Done) -> None:
+        self._service = service
+        self.operation = operation
+        self.params = params
+        self.done = done
+        #: the list it waits on, None when it does not wait
+        self.queue: ListName | None = None
+
+    def cancel(self) -> bool:
+        """Withdraw a waiting poll. True: it gets no task and `done` is never called. False: it is answered already."""
+        return self._service._cancel(self)
+
+
+class Service:
+    """An `Engine` that anybody may call from any thread. It owns the engine and closes it."""
+
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._queues: dict[ListName, dict[Ticket, None]] = {}
+        self._polled: set[ListName] = set()
+        self._ends: list[tuple[int, int, Ticket]] = []
+        self._order = 0
+        self._watchers: dict[tuple[str, str, str], list[Callable[[], None]]] = {}
+        self._outbox: list[Callable[[], None]] = []
+        self._closed = False
+        self._retry_at: int | None = None
+        self._sleeping_until: float | None = None
+        self._timer: threading.Thread | None = None
+        self._clock.attach(self)
+        if self._clock.real:
+            self._timer = threading.Thread(target=self._run_timer, name="flowdsl-engine-timer", daemon=True)
+            self._timer.start()
+
+    # --- the transport
+
+    def call(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one operation of Amazon SWF's API; a poll waits for its task. Raises `Fault`."""
+        arrived = threading.Event()
+        outcome: list[Any] = []
+
+        def done(result: Any) -> None:
+            outcome.append(result)
+            arrived.set()
+
+        ticket = self.submit(operation, params, done)
+        try:
+            arrived.wait()
+        except BaseException:  # Ctrl-C while waiting: a task must not go to a caller who is gone
+            ticket.cancel()
+            raise
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        answer: dict[str, Any] = outcome[0]
+        return answer
+
+    def submit(self, operation: str, params: Mapping[str, Any], done: Done) -> Ticket:
+        """Do one operation without waiting: `done` gets the answer or the exception, exactly once, maybe at once and in this thread."""
+        ticket = Ticket(self, operation, params, done)
+        with self._lock:
+            self._settle()
+            self._begin(ticket)
+            self._settle()
+            outbox = self._take_outbox()
+        _deliver(outbox)
+        return ticket
+
+    def when_closed(self, domain: str, workflow_id: str, run_id: str, callback: Callable[[], None]) -> None:
+        """Call `callback()` once when that run is closed; at once if it is. Raises `Fault` for an unknown run."""
+        named = {"domain": domain, "execution": {"workflowId": workflow_id, "runId": run_id}}
+        with self._lock:
+            answer = self._engine.apply(self._clock.now_ms(), "DescribeWorkflowExecution", named)
+            is_open = answer["executionInfo"]["executionStatus"] == "OPEN"
+            if is_open:
+                self._watchers.setdefault((domain, workflow_id, run_id), []).append(callback)
+        if not is_open:
+            callback()
+
+    def close(self) -> None:
+        """End the waiting polls with empty answers, stop the timer and close the engine."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for ticket in [ticket for queue in self._queues.values() for ticket in queue]:
+                self._answer(ticket, dict(_POLLS[ticket.operation][1]))
+            outbox = self._take_outbox()
+            self._engine.close()
+            self._wake.notify_all()
+        self._clock.detach(self)
+        _deliver(outbox)
+        if self._timer is not None and self._timer is not threading.current_thread():
+            self._timer.join()
+
+    # --- for the clock
+
+    def next_due(self) -> int | None:
+        """When something is due next, in milliseconds: the engine's deadlines and the ends of waiting polls."""
+        with self._lock:
+            return self._next_due()
+
+    def settle(self) -> None:
+        """Do what is due now."""
+        with self._lock:
+            self._settle()
+            outbox = self._take_outbox()
+        _deliver(outbox)
+
+    # --- under the lock: one operation
+
+    def _begin(self, ticket: Ticket) -> None:
+        poll = _POLLS.get(ticket.operation)
+        try:
+            answer = self._engine.apply(self._clock.now_ms(), ticket.operation, ticket.params)
+            if poll is not None and "taskToken" not in answer:
+                self._enqueue(ticket, poll[0])
+                return
+        except Exception as error:  # a refusal, or a bug that its caller has to see
+            self._answer(ticket, error)
+            return
+        self._answer(ticket, answer)
+
+    def _enqueue(self, ticket: Ticket, kind: str) -> None:
+        name = kind, ticket.params["domain"], ticket.params["taskList"]["name"]
+        queue = self._queues.setdefault(name, {})
+        if len(queue) >= self._engine.quotas.pollers:
+            raise limit_exceeded("Too many pollers on this task list")
+        self._polled.add(name)
+        ticket.queue = name
+        queue[ticket] = None
+        self._order += 1
+        heapq.heappush(self._ends, (self._clock.now_ms() + limits.LONG_POLL * 1000, self._order, ticket))
+
+    def _leave(self, ticket: Ticket) -> None:
+        name = ticket.queue
+        if name is None:
+            return
+        ticket.queue = None
+        queue = self._queues[name]
+        del queue[ticket]
+        if not queue:
+            del self._queues[name]
+
+    def _answer(self, ticket: Ticket, result: Any) -> None:
+        self._leave(ticket)
+        self._outbox.append(lambda: ticket.done(result))
+
+    def _cancel(self, ticket: Ticket) -> bool:
+        with self._lock:
+            waiting = ticket.queue is not None
+            self._leave(ticket)
+            return waiting
+
+    # --- under the lock: what is due
+
+    def _settle(self) -> None:
+        while not self._closed:
+            now = self._clock.now_ms()
+            self._tick(now)
+            self._hand_over(now)
+            self._end_polls(now)
+            self._tell_closed()
+            if self._due_now(now):
+                continue
+            if self._queues and (target := self._engine.idle_until(self._polled)) is not None and self._clock.skip(target):
+                continue
+            break
+        if self._timer is not None and not self._closed:
+            self._wake_timer()
+
+    def _due_now(self, now: int) -> bool:
+        due = self._next_due()
+        return due is not None and due <= now
+
+    def _tick(self, now: int) -> None:
+        if self._retry_at is not None and now < self._retry_at:
+            return
+        self._retry_at = None
+        try:
+            due = self._engine.next_due
+            if due is not None and due <= now:
+                self._engine.tick(now)
+        except Fault:
+            _log.exception("what was due could not be written; it is tried again")
+            self._retry_at = now + _RETRY
+
+    def _hand_over(self, now: int) -> None:
+        for name in dict.fromkeys(self._engine.take_fresh_lists()):
+            while (queue := self._queues.get(name)) is not None:
+                ticket = next(iter(queue))
+                try:
+                    answer = self._engine.apply(now, ticket.operation, ticket.params)
+                except Exception as error:  # its caller has to see it, like any other refusal
+                    self._answer(ticket, error)
+                    continue
+                if "taskToken" not in answer:
+                    break
+                self._answer(ticket, answer)
+
+    def _end_polls(self, now: int) -> None:
+        while self._ends and (self._ends[0][2].queue is None or self._ends[0][0] <= now):
+            ticket = heapq.heappop(self._ends)[2]
+            if ticket.queue is not None:
+                self._answer(ticket, dict(_POLLS[ticket.operation][1]))
+
+    def _tell_closed(self) -> None:
+        for run in self._engine.take_closed():
+            self._outbox.extend(self._watchers.pop(run, ()))
+
+    def _next_due(self) -> int | None:
+        if self._closed:
+            return None
+        due = self._engine.next_due
+        if due is not None and self._retry_at is not None:
+            due = max(due, self._retry_at)
+        if self._ends and (due is None or self._ends[0][0] < due):
+            return self._ends[0][0]
+        return due
+
+    def _take_outbox(self) -> list[Callable[[], None]]:
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    # --- the timer thread, on a real clock
+
+    def _wake_timer(self) -> None:
+        due = self._next_due()
+        if due is not None and self._sleeping_until is not None and due < self._sleeping_until:
+            self._wake.notify_all()
+
+    def _run_timer(self) -> None:
+        while True:
+            with self._lock:
+                self._sleep()
+                if self._closed:
+                    return
+                self._settle()
+                outbox = self._take_outbox()
+            _deliver(outbox)
+
+    def _sleep(self) -> None:
+        now, due = self._clock.now_ms(), self._next_due()
+        if self._closed or (due is not None and due <= now):
+            return
+        self._sleeping_until = float("inf") if due is None else due
+        self._wake.wait(None if due is None else min((due - now) / 1000, _LONGEST_SLEEP))
+        self._sleeping_until = None
+
+
+def _deliver(outbox: list[Callable[[], None]]) -> None:
+    for send in outbox:
+        try:
+            send()
+        except Exception:  # a callback's own fault must not cost others their answers
+            _log.exception("a callback of the embedded engine's service failed")
