@@ -62,7 +62,7 @@ from flowdsl.lang.registry import Registry, default_registry
 if TYPE_CHECKING:
     from flowdsl.backends import Embedded, Local, Swf
     from flowdsl.client import Execution
-    from flowdsl.run import attach, executions, run, start
+    from flowdsl.running import attach, executions, run, start
     from flowdsl.worker import Worker
 
 __version__ = "0.1.0"
@@ -70,19 +70,19 @@ __version__ = "0.1.0"
 logging.getLogger("flowdsl").addHandler(logging.NullHandler())
 
 _LAZY = {
-    "run": "run", "start": "run", "attach": "run", "executions": "run",
+    "run": "running", "start": "running", "attach": "running", "executions": "running",
     "Execution": "client", "Worker": "worker", "Local": "backends", "Embedded": "backends", "Swf": "backends",
 }  # fmt: skip
 
 
 def _run_directly(call: Call) -> Any:
-    from flowdsl.run import run_locally  # noqa: PLC0415 - a module that only decorates never loads what runs
+    from flowdsl.running import run_locally  # noqa: PLC0415 - a module that only decorates never loads what runs
 
     return run_locally(call)
 
 
 def _send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    from flowdsl.run import send  # noqa: PLC0415 - as above
+    from flowdsl.running import send  # noqa: PLC0415 - as above
 
     send(definition, workflow_id, args, kwargs)
 

@@ -1,0 +1,246 @@
+"""A handle to one execution: its result, its state, and what can be done to it from outside.
+
+Rule 1: a handle holds ids, not state; whatever is asked is asked of the service. It can be made anywhere by `attach`.
+Rule 2: it follows continue-as-new: the result is the last run's.
+Rule 3: what the workflow raised is raised as itself; its cause is a `WorkflowFailed` with the execution's ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.errors import Cancelled, DefinitionError, Fault, WorkflowFailed, WorkflowTerminated, WorkflowTimedOut
+from flowdsl.lang.registry import default_registry
+from flowdsl.model.lifecycle import attributes
+from flowdsl.workers.decider import read_context
+
+if TYPE_CHECKING:
+    from flowdsl.connection import Connection
+    from flowdsl.worker import Server
+
+log = logging.getLogger("flowdsl")
+
+_FIRST_LOOK, _LONGEST_LOOK = 0.02, 2.0
+_NO_WORKER_AFTER = 15.0
+
+
+class Execution:
+    """One workflow execution on a durable backend."""
+
+    def __init__(self, connection: Connection, workflow_id: str, run_id: str, definition: Any = None, server: Server | None = None) -> None:
+        self._connection = connection
+        self._definition = definition
+        self._server = server
+        self.id = workflow_id
+        self.run_id = run_id
+
+    def __repr__(self) -> str:
+        return f"<execution {self.id} ({self._connection.backend.name}, run {self.run_id[:8]}…)>"
+
+    # --- the outcome
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end; return the workflow's value or raise what it raised.
+
+        Raises `TimeoutError` after `timeout` seconds; the execution goes on. `WorkflowTimedOut`, `WorkflowTerminated` and `Cancelled` say how else it ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._wait_closed(deadline)
+            event = next(iter(self._connection.swf.history(self.id, self.run_id, reverse=True)))
+            if event["eventType"] != "WorkflowExecutionContinuedAsNew":
+                break
+            self.run_id = attributes(event)["newExecutionRunId"]
+        if self._server is not None:
+            self._server.stop(0)
+            self._server = None
+        return self._outcome(event["eventType"], attributes(event))
+
+    def _wait_closed(self, deadline: float | None) -> None:
+        closed = threading.Event()
+        told = self._connection.when_closed(self.id, self.run_id, closed.set)
+        if self._server is not None:
+            self._server.on_closed(self.id, closed.set)
+        pause = _FIRST_LOOK
+        began = time.monotonic()
+        warned = False
+        while True:
+            if not told and self.describe()["executionInfo"]["executionStatus"] == "CLOSED":
+                return
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"the execution {self.id!r} is still open")
+            limits = [x for x in (left, None if told else pause) if x is not None]
+            if closed.wait(min(limits) if limits else None):
+                if told:
+                    return
+                closed.clear()
+            pause = min(pause * 1.5, _LONGEST_LOOK)
+            if not told and not warned and time.monotonic() - began > _NO_WORKER_AFTER:
+                warned = self._warn_if_nobody_polls()
+
+    def _warn_if_nobody_polls(self) -> bool:
+        about = self.describe()
+        if about["openCounts"]["openDecisionTasks"]:
+            log.warning(
+                "%s has waited %d s for a decider on task list %r of domain %r, and nobody took it. Start one:  flowdsl worker TARGET --task-list %s",
+                self.id, _NO_WORKER_AFTER, about["executionConfiguration"]["taskList"]["name"], self._connection.domain,
+                about["executionConfiguration"]["taskList"]["name"],
+            )  # fmt: skip
+        return True
+
+    def _outcome(self, kind: str, close: Mapping[str, Any]) -> Any:
+        values, definition = self._connection.values, self._definition_of()
+        where = f"workflow {definition.name} (workflow id {self.id}, run {self.run_id})"
+        ids = {"workflow_id": self.id, "run_id": self.run_id}
+        if kind == "WorkflowExecutionCompleted":
+            return values.decode_result(definition, close.get("result"))
+        if kind == "WorkflowExecutionFailed":
+            reason = close.get("reason") or "no reason was given"
+            error = values.decode_failure(definition, close.get("reason"), close.get("details"))
+            raise values.attach_cause(error, WorkflowFailed(f"{where} failed: {reason}", reason=reason, **ids))
+        if kind == "WorkflowExecutionTimedOut":
+            raise WorkflowTimedOut(f"{where} ran longer than its timeout", reason="START_TO_CLOSE", **ids)
+        if kind == "WorkflowExecutionTerminated":
+            reason = close.get("reason") or close.get("cause") or ""
+            raise WorkflowTerminated(f"{where} was terminated: {reason}", reason=reason, **ids)
+        raise Cancelled(f"{where} was cancelled")
+
+    def _definition_of(self) -> Any:
+        if self._definition is None:
+            kind = self.describe()["executionInfo"]["workflowType"]
+            self._definition = default_registry.find("workflow", kind["name"], kind["version"]) or Untyped(kind["name"], kind["version"])
+        return self._definition
+
+    # --- what it is now
+
+    def describe(self) -> dict[str, Any]:
+        """What SWF's DescribeWorkflowExecution says of it."""
+        return self._connection.swf.describe(self.id, self.run_id)
+
+    def history(self) -> list[dict[str, Any]]:
+        """All events so far, oldest first, as SWF writes them."""
+        return list(self._connection.swf.history(self.id, self.run_id))
+
+    def published(self) -> Any:
+        """The value that the workflow published last, None if it has not; also after the end."""
+        context = read_context(self.describe().get("latestExecutionContext"))
+        return self._connection.values.decode_plain(self._definition_of().name, "published", context.get("published"))
+
+    # --- what can be done to it
+
+    def signal(self, definition: Any, *args: Any, **kwargs: Any) -> None:
+        """Send it a signal: a `@signal` function (or a name, then with plain values) and its arguments."""
+        if isinstance(definition, str):
+            definition = default_registry.find("signal", definition, "1") or Untyped(definition, "1")
+        elif getattr(definition, "kind", None) != "signal":
+            raise DefinitionError(f"Execution.signal({definition!r}): give a @signal function or a signal's name")
+        text = self._connection.values.encode_call(definition, args, kwargs)
+        self._connection.swf.signal(self.id, definition.name, input=text)
+
+    def cancel(self) -> None:
+        """Ask it to end; the workflow's code decides what that takes."""
+        self._connection.swf.request_cancel(self.id)
+
+    def terminate(self, reason: str = "") -> None:
+        """End it at once; its code does not hear of it."""
+        self._connection.swf.terminate(self.id, reason=reason)
+
+    def serve(self) -> None:
+        """Serve it from this process, where the backend does that."""
+        if self._server is None:
+            try:
+                about = self.describe()
+            except Fault:
+                return
+            if about["executionInfo"]["executionStatus"] == "OPEN":
+                self._server = self._connection.serve(about["executionConfiguration"]["taskList"]["name"], [])
+
+
+class Untyped:
+    """Stands for a definition that this process does not have: values come without annotations."""
+
+    def __init__(self, name: str, version: str) -> None:
+        import inspect  # noqa: PLC0415 - rarely needed
+
+        from flowdsl.lang.options import Options  # noqa: PLC0415 - rarely needed
+
+        self.name = name
+        self.version = version
+        self.returns = Any
+        self.settings = Options()
+        anything = inspect.Parameter
+        self.call_signature = inspect.Signature([anything("args", anything.VAR_POSITIONAL), anything("kwargs", anything.VAR_KEYWORD)])
+
+
+class LocalExecution:
+    """One workflow running in a thread of this process; the same handle, without a history."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._outcome: list[tuple[Any, BaseException | None]] = []
+        self._done = threading.Event()
+        self.id: str = run.workflow_id
+        threading.Thread(target=self._body, name=f"flowdsl-{self.id}", daemon=True).start()
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        run_id: str = self._run.run_id
+        return run_id
+
+    def __repr__(self) -> str:
+        return f"<execution {self.id} (local)>"
+
+    def _body(self) -> None:
+        try:
+            self._outcome.append((self._run.run(), None))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            self._outcome.append((None, error))
+        finally:
+            self._done.set()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end; the value, or what it raised. Raises `TimeoutError` after `timeout` seconds."""
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"the execution {self.id!r} is still open")
+        value, error = self._outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+    def describe(self) -> dict[str, Any]:
+        """The part of SWF's description that a local run has."""
+        closed = self._done.is_set()
+        info = {"execution": {"workflowId": self.id, "runId": self.run_id}, "executionStatus": "CLOSED" if closed else "OPEN"}
+        if closed:
+            info["closeStatus"] = self._run.status
+        return {"executionInfo": info}
+
+    def history(self) -> list[dict[str, Any]]:
+        """A local run keeps no history."""
+        return []
+
+    def published(self) -> Any:
+        """The value that the workflow published last, None if it has not."""
+        return self._run.published
+
+    def signal(self, definition: Any, *args: Any, **kwargs: Any) -> None:
+        """Send it a signal. Raises `Fault` when it is closed, as the service does."""
+        if self._done.is_set():
+            raise Fault("UnknownResourceFault", f"Unknown execution, workflowId = {self.id}")
+        if isinstance(definition, str):
+            definition = default_registry.find("signal", definition, "1") or Untyped(definition, "1")
+        self._run.signal(definition.name, self._run.values.encode_call(definition, args, kwargs))
+
+    def cancel(self) -> None:
+        """Ask it to end."""
+        self._run.cancel()
+
+    def terminate(self, reason: str = "") -> None:
+        """End it at its next wait."""
+        self._run.terminate(reason)

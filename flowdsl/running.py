@@ -1,0 +1,189 @@
+"""`run`, `start`, `attach`, `executions`: a workflow, somewhere, with one word.
+
+Rule 1: `run` starts, serves and waits; `start` does not wait. All keyword arguments but `backend` belong to the workflow.
+Rule 2: an id names an execution: if an open one has it and the same work, it is attached to and resumed; other work is refused.
+Rule 3: leaving (Ctrl-C) never ends an execution; the message says how to come back.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from flowdsl import config
+from flowdsl.backends import Backend, Local, resolve
+from flowdsl.client import Execution, LocalExecution
+from flowdsl.connection import Connection, connect
+from flowdsl.data.setup import default_converter
+from flowdsl.data.values import Values
+from flowdsl.errors import AlreadyRunning, DefinitionError, Fault
+from flowdsl.lang.context import Call, workflow_runtime
+from flowdsl.limits import clean_id
+from flowdsl.local import LocalRun, find, send_locally
+from flowdsl.replay.operations import ONE_YEAR
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_ATTEMPTS_TO_START = 5
+
+
+def run(fn: Callable[P, R], /, *args: Any, backend: str | Backend | None = None, **kwargs: Any) -> R:
+    """Run a workflow to its end and return its value, or raise what it raised.
+
+    `backend` is `"local"`, `"embedded"`, `"swf"` or a backend object (default: `FLOWDSL_BACKEND`, else local). Everything else goes to the workflow; an id,
+    tags and the like are given by `fn.options(id="order-7")`.
+    """
+    where = resolve(backend)
+    call = _call(fn, args, kwargs)
+    if isinstance(where, Local):
+        value: R = run_locally(call)
+        return value
+    execution = _start(call, connect(where))
+    try:
+        value = execution.result()
+    except KeyboardInterrupt:
+        print(f"\n{execution.id} goes on. Come back to it with  {_how_to_attach(execution, backend)}", file=sys.stderr)  # noqa: T201 - a user's terminal
+        raise
+    return value
+
+
+def start(fn: Callable[P, Any], /, *args: Any, backend: str | Backend | None = None, **kwargs: Any) -> Execution | LocalExecution:
+    """Start a workflow and return its handle; it is served from background threads of this process where `run` would serve it."""
+    where = resolve(backend)
+    call = _call(fn, args, kwargs)
+    if isinstance(where, Local):
+        return LocalExecution(LocalRun(call, local_values()))
+    return _start(call, connect(where))
+
+
+def attach(workflow_id: str, run_id: str | None = None, backend: str | Backend | None = None) -> Execution | LocalExecution:
+    """The handle of an execution that was started before, here or elsewhere; an open one is served again where `run` would serve it.
+
+    Raises `Fault` (UnknownResourceFault) if there is none.
+    """
+    where = resolve(backend)
+    if isinstance(where, Local):
+        raise DefinitionError("a local execution lives in its process only: keep the handle that start() returned")
+    connection = connect(where)
+    connection.register()
+    if run_id is None:
+        run_id = _latest_run(connection, workflow_id)
+    execution = Execution(connection, workflow_id, run_id)
+    execution.describe()
+    execution.serve()
+    return execution
+
+
+def executions(backend: str | Backend | None = None, *, status: str = "open", id: str | None = None, workflow: Any = None, tag: str | None = None) -> list[Execution]:  # noqa: A002 - the service's word
+    """Executions, newest first: `status` is `open` or `closed`; at most one of `id`, `workflow` (a definition or a name) and `tag` narrows them."""
+    where = resolve(backend)
+    if isinstance(where, Local):
+        return []
+    connection = connect(where)
+    connection.register()
+    name = getattr(workflow, "name", workflow)
+    if status not in ("open", "closed"):
+        raise DefinitionError(f"executions(status={status!r}): give 'open' or 'closed'")
+    listing = connection.swf.list_open if status == "open" else connection.swf.list_closed
+    found = listing(workflow_id=id, type_name=name, tag=tag)
+    return [Execution(connection, info["execution"]["workflowId"], info["execution"]["runId"]) for info in found]
+
+
+def run_locally(call: Call) -> Any:
+    """What a workflow called outside every run does: run here and now."""
+    return LocalRun(call, local_values()).run()
+
+
+def local_values() -> Values:
+    """Values of local runs: through the same text as everywhere, large ones in memory."""
+    return Values(default_converter(config.store_uri() or "memory:"), config.domain())
+
+
+def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    if getattr(fn, "kind", None) != "workflow":
+        name = getattr(fn, "__name__", repr(fn))
+        raise DefinitionError(f"run({name}): give a function decorated with @workflow")
+    if workflow_runtime() is not None:
+        raise DefinitionError("run() and start() belong outside workflows; inside one, call the other workflow: that is a child workflow")
+    call: Call = fn._call(args, kwargs)  # the definition checks the arguments
+    return call
+
+
+def _start(call: Call, connection: Connection) -> Execution:
+    definition, options = call.target, call.options
+    assert options is not None  # noqa: S101 - workflow calls always carry their options
+    text = connection.values.encode_call(definition, call.args, call.kwargs)
+    connection.register(definition)
+    workflow_id = options.id or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
+    task_list = options.task_list or connection.task_list_for(workflow_id)
+    instances = [] if call.instance is None or isinstance(call.instance, type) else [call.instance]
+    for _ in range(_ATTEMPTS_TO_START):
+        server = connection.serve(task_list, instances)
+        try:
+            run_id = connection.swf.start_workflow_execution(
+                workflow_id=workflow_id, name=definition.name, version=definition.version, task_list=task_list, input=text,
+                execution_start_to_close=ONE_YEAR if options.timeout is None else options.timeout, task_start_to_close=options.task_timeout,
+                child_policy=options.child_policy, tag_list=options.tags, task_priority=options.priority,
+            )  # fmt: skip
+            return Execution(connection, workflow_id, run_id, definition, server)
+        except Fault as fault:
+            if server is not None:
+                server.stop(0)
+            if fault.code != "WorkflowExecutionAlreadyStartedFault":
+                raise
+        resumed = _resume(connection, workflow_id, definition, text, instances)
+        if resumed is not None:
+            return resumed
+        time.sleep(0.05)  # it closed between the two calls: start again
+    raise AlreadyRunning(f"the workflow id {workflow_id!r} is taken again and again by others; choose another id")
+
+
+def _resume(connection: Connection, workflow_id: str, definition: Any, text: str, instances: list[Any]) -> Execution | None:
+    """Attach to the open execution that has the id, if it is the same work; None if it has closed meanwhile."""
+    found = connection.swf.list_open(workflow_id=workflow_id)
+    if not found:
+        return None
+    run_id = found[0]["execution"]["runId"]
+    started = next(iter(connection.swf.history(workflow_id, run_id)))["workflowExecutionStartedEventAttributes"]
+    kind = started["workflowType"]
+    same = kind["name"] == definition.name and connection.values.same(started.get("input"), text) is not False
+    if not same:
+        raise AlreadyRunning(
+            f"the workflow id {workflow_id!r} belongs to an open execution of {kind['name']} with "
+            f"{'other input' if kind['name'] == definition.name else 'other code'}. Wait for it with attach({workflow_id!r}).result(), or choose another id"
+        )
+    about = connection.swf.describe(workflow_id, run_id)
+    if about["executionInfo"]["executionStatus"] != "OPEN":
+        return None
+    server = connection.serve(about["executionConfiguration"]["taskList"]["name"], instances)
+    return Execution(connection, workflow_id, run_id, definition, server)
+
+
+def _latest_run(connection: Connection, workflow_id: str) -> str:
+    for listing in (connection.swf.list_open, connection.swf.list_closed):
+        found = listing(workflow_id=workflow_id)
+        if found:
+            run_id: str = found[0]["execution"]["runId"]
+            return run_id
+    raise Fault("UnknownResourceFault", f"Unknown execution, workflowId = {workflow_id}")
+
+
+def _how_to_attach(execution: Execution, backend: str | Backend | None) -> str:
+    return f"flowdsl.attach({execution.id!r}, backend={backend!r}).result()"
+
+
+def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], backend: str | Backend | None = None) -> None:
+    """`approved.send(workflow_id, …)` outside a workflow."""
+    if find(workflow_id) is not None:
+        send_locally(workflow_id, definition.name, local_values().encode_call(definition, args, kwargs))
+        return
+    where = resolve(backend)
+    if isinstance(where, Local):
+        send_locally(workflow_id, definition.name, None)
+        return
+    connection = connect(where)
+    connection.swf.signal(workflow_id, definition.name, input=connection.values.encode_call(definition, args, kwargs))

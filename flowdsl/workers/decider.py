@@ -1,0 +1,204 @@
+"""The decider: poll for a decision task, replay the history, respond with what the code asks for.
+
+Rule 1: one thread handles one task from poll to response; the greenlets of a body never leave it.
+Rule 2: a response is all or nothing. Whatever goes wrong before it leaves the task open: it times out and is handed out again.
+Rule 3: a misfit writes nothing but the fact: the execution stays open, its context says that it is blocked, a reserved timer asks again
+        after a while, longer each time, until fitting code is deployed (replay rule 9).
+Rule 4: a recorded function runs inside the decision task; it is timed, and the user is warned at half of the task's time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.errors import Fault, NonDeterminism
+from flowdsl.lang.context import Info
+from flowdsl.lang.scope import ActivityScope
+from flowdsl.model import decisions
+from flowdsl.plain import call_plainly, watch_threads
+from flowdsl.replay.replayer import REPLAY_VERSION, Replayer
+from flowdsl.workers.hooks import Hooks
+from flowdsl.workers.identity import default_identity
+from flowdsl.workers.instances import find_instance
+from flowdsl.workers.polling import PollLoop
+
+if TYPE_CHECKING:
+    from flowdsl.lang.registry import Registry
+    from flowdsl.replay.ports import Values
+    from flowdsl.service.swf import Swf
+
+log = logging.getLogger("flowdsl.decider")
+
+BLOCKED_PREFIX = decisions.RESERVED_TIMER_PREFIX + "blocked-"
+_LONGEST_BLOCK = 600.0
+
+
+class Decider:
+    """Decides for all workflows of a registry on one task list.
+
+    `threads` poll and decide side by side; `instances` are what bound workflows run on; `on_response(workflow_id, run_id)` is called after a
+    response that closes an execution.
+    """
+
+    def __init__(
+        self,
+        swf: Swf,
+        task_list: str,
+        registry: Registry,
+        values: Values,
+        *,
+        threads: int = 1,
+        instances: Sequence[Any] = (),
+        identity: str | None = None,
+        hooks: Hooks | None = None,
+        backend: str = "",
+        on_response: Callable[[str, str], None] | None = None,
+    ) -> None:
+        watch_threads()
+        self._swf = swf
+        self._task_list = task_list
+        self._registry = registry
+        self._values = values
+        self._instances = instances
+        self._identity = identity or default_identity()
+        self._hooks = hooks or Hooks()
+        self._backend = backend
+        self._on_response = on_response
+        self._unknown: set[tuple[str, str]] = set()
+        self._loops = [PollLoop(self.run_once, self._hooks, f"flowdsl-decider-{n + 1}") for n in range(threads)]
+
+    def start(self) -> None:
+        """Begin to poll, in background threads."""
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Poll no more; the poll that is open and the decision in hand are finished. Does not wait: see `join`."""
+        for loop in self._loops:
+            loop.stop()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until every thread has ended; False if some has not after `timeout` seconds."""
+        return all([loop.join(timeout) for loop in self._loops])
+
+    def run_once(self) -> bool:
+        """One poll and, if it brought a task, one decision, in the calling thread. Return whether there was a task."""
+        task = self._swf.poll_for_decision_task(task_list=self._task_list, identity=self._identity)
+        if task is None:
+            return False
+        self.decide(task)
+        return True
+
+    def decide(self, task: Mapping[str, Any]) -> None:
+        """Handle one decision task: `task` is the first page of the poll's answer."""
+        execution, kind = task["workflowExecution"], task["workflowType"]
+        definition = self._registry.find("workflow", kind["name"], kind["version"])
+        if definition is None:
+            self._leave_alone(kind)
+            return
+        events = list(task["events"])
+        events += self._swf.further_events(task, task_list=self._task_list, identity=self._identity)
+        recorder = Recorder(execution, events)
+        replayer = Replayer(
+            definition,
+            workflow_id=execution["workflowId"],
+            run_id=execution["runId"],
+            values=self._values,
+            record=recorder,
+            instance=find_instance(definition, self._instances),
+            backend=self._backend,
+        )
+        try:
+            self._respond(task, replayer, events)
+        finally:
+            replayer.close()
+
+    def _respond(self, task: Mapping[str, Any], replayer: Replayer, events: Sequence[Mapping[str, Any]]) -> None:
+        execution = task["workflowExecution"]
+        try:
+            replayer.feed(events)
+        except NonDeterminism as misfit:
+            log.error("%s", misfit)
+            self._hooks.report(misfit, execution)
+            batch, context = blocked(misfit, events)
+        else:
+            batch, context = replayer.decisions(), replayer.context()
+            self._register(replayer)
+        try:
+            self._swf.respond_decision_task_completed(task_token=task["taskToken"], decisions=batch, execution_context=context)
+        except Fault as fault:
+            if fault.code != "UnknownResourceFault":
+                raise
+            log.info("a decision for %s came too late; the task was given out again or the execution is closed", execution["workflowId"])
+            return
+        if replayer.finished and self._on_response is not None:
+            self._on_response(execution["workflowId"], execution["runId"])
+
+    def _register(self, replayer: Replayer) -> None:
+        """Tell the service the types it said it does not know."""
+        for operation in replayer.types_to_register():
+            target = operation.call.target
+            if target.kind == "workflow":
+                self._swf.register_workflow_type(name=target.name, version=target.version)
+            else:
+                self._swf.register_activity_type(name=target.name, version=target.version)
+
+    def _leave_alone(self, kind: Mapping[str, str]) -> None:
+        """A type that this process does not have: the task times out and goes to whoever has it."""
+        name, version = kind["name"], kind["version"]
+        if (name, version) not in self._unknown:
+            self._unknown.add((name, version))
+            known = ", ".join(sorted(d.name for d in self._registry if d.kind == "workflow")) or "none"
+            log.warning("no workflow %s (version %s) is known here; its decision task is left to others. Known: %s", name, version, known)
+
+
+def blocked(misfit: NonDeterminism, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The response to a task whose history the code does not fit: nothing but the fact, and a timer that asks again later."""
+    before = sum(1 for e in events if e["eventType"] == "TimerStarted" and e["timerStartedEventAttributes"]["timerId"].startswith(BLOCKED_PREFIX))
+    delay = min(_LONGEST_BLOCK, 2.0 * 2 ** min(before, 20))
+    timer = decisions.start_timer(timer_id=f"{BLOCKED_PREFIX}{events[-1]['eventId']}", start_to_fire=delay)
+    context: dict[str, Any] = {"flowdsl": REPLAY_VERSION, "blocked": misfit.message[:4000]}
+    for event in reversed(events):
+        if event["eventType"] == "DecisionTaskCompleted":
+            earlier = read_context(event["decisionTaskCompletedEventAttributes"].get("executionContext"))
+            if "published" in earlier:
+                context["published"] = earlier["published"]
+                break
+    return [timer], json.dumps(context, ensure_ascii=False)
+
+
+def read_context(text: str | None) -> dict[str, Any]:
+    """What a decision task's context says: `flowdsl` (the replay version), `published`, `blocked`; empty if it is not ours."""
+    try:
+        context = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return context if isinstance(context, dict) and "flowdsl" in context else {}
+
+
+class Recorder:
+    """Runs a recorded function for the first time, as plain code, and warns when it takes much of the decision task's time."""
+
+    def __init__(self, execution: Mapping[str, str], events: Sequence[Mapping[str, Any]]) -> None:
+        self._execution = execution
+        limit = events[0]["workflowExecutionStartedEventAttributes"].get("taskStartToCloseTimeout", "NONE") if events else "NONE"
+        self._limit = None if limit == "NONE" else float(limit)
+
+    def __call__(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: Any) -> Any:
+        about = Info(
+            kind=target.kind, name=target.name, version=target.version, workflow_id=self._execution["workflowId"], run_id=self._execution["runId"]
+        )
+        began = time.monotonic()
+        try:
+            return call_plainly(target, args, kwargs, instance, ActivityScope(about))
+        finally:
+            took = time.monotonic() - began
+            if self._limit is not None and took > self._limit / 2:
+                log.warning(
+                    "the recorded function %s took %.1f s of a decision task's %g s; make it an @activity, or raise @workflow(task_timeout=…)",
+                    target.name, took, self._limit,
+                )  # fmt: skip
