@@ -1,0 +1,362 @@
+"""The standard library of the Python that runs this, measured: a durable workflow over some two thousand real files.
+
+    python examples/stdlib_report.py          run it; kill it at any point, in any way; run it again: it goes on where it was
+
+What to look at:
+
+- `library` is `@cached`: the folder is listed once, and every replay, in whatever process, sees that same list;
+- `measure` is an activity: one per package, all at the same time, parsing and counting; one of them fails at first and is retried;
+- `rank` is a child workflow, with an execution and a history of its own; what it is given is far larger than the 32 kB that
+  Amazon SWF allows for a value, so it is stored beside the engine's file without a word about it here;
+- `breather` is a timer: nothing sleeps in any process while it runs;
+- `draw` writes the page: one HTML file, no scripts, no network.
+
+Every run of an activity is noted in `stdlib_report.log` by the activity itself, outside flowdsl's own records. After a kill that
+file is the witness: an activity that had finished is not in it twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import platform
+import sys
+import sysconfig
+import time
+import warnings
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import stdlib_page
+
+from flowdsl import Embedded, Execution, Retry, WorkflowTimedOut, activity, cached, gather, info, start, timer, workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+FILES_AT_ONCE = 40  # a folder with more files is measured in parts, so that no activity takes long and little is lost by a kill
+STAGED_FAILURE = "ast"  # its first attempt fails on purpose
+
+# --- what travels: plain dataclasses, readable JSON in the history ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Package:
+    """A folder of the library (`email/mime`), one part of a large folder, or one module (`argparse`)."""
+
+    name: str
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function worth naming; `complexity` is McCabe's number of independent paths."""
+
+    name: str
+    complexity: int
+    lines: int
+
+
+@dataclass
+class Measured:
+    """What was counted in one package."""
+
+    package: str
+    files: int = 0
+    lines: int = 0
+    functions: int = 0
+    classes: int = 0
+    coroutines: int = 0
+    public: int = 0
+    documented: int = 0
+    unreadable: int = 0
+    hardest: list[Function] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The findings, best or worst first."""
+
+    hardest: list[Function]
+    documented: list[Measured]
+    undocumented: list[Measured]
+
+
+# --- the workflow ----------------------------------------------------------------------------------------------------
+
+
+@cached
+def library(limit: int | None) -> list[Package]:
+    """Everything to measure, tests included. Recorded: a file that appears tomorrow does not confuse a replay."""
+    return [package for folder, files in folders() for package in split(folder, files)][:limit]
+
+
+@activity(retry=Retry(attempts=3, on=(OSError,), first=0.5), timeout=120)
+def measure(package: Package, log: str) -> Measured:
+    """Parse every file of the package and count."""
+    with noted(log, "measure", label(package)):
+        if package.name == STAGED_FAILURE and info().attempt == 1:
+            raise OSError("staged: the first attempt at this package fails, so that there is a retry to look at")
+        found = Measured(label(package))
+        for path in files_of(package):
+            count(path, found)
+        found.hardest = sorted(found.hardest, key=lambda f: -f.complexity)[:3]
+        return found
+
+
+@timer
+def breather(measured: int) -> timedelta:
+    """A pause before the page is drawn: a millisecond for each package, one second at most."""
+    return timedelta(milliseconds=min(measured, 1000))
+
+
+@workflow
+def rank(measured: list[Measured]) -> Ranking:
+    """Order the findings. Plain code: it sees recorded values only, so it may do as it likes."""
+    hardest = sorted((f for m in measured for f in m.hardest), key=lambda f: (-f.complexity, f.name))
+    whole = [m for m in merged(measured) if m.public >= 10 and not is_test(m.package)]
+    whole.sort(key=lambda m: (-m.documented / m.public, -m.public))
+    return Ranking(hardest[:12], whole[:8], whole[::-1][:8])
+
+
+@activity(timeout=60)
+def draw(measured: list[Measured], ranking: Ranking, page: str, log: str) -> str:
+    """Write the page, whole or not at all; return its path."""
+    with noted(log, "draw", Path(page).name):
+        packages = merged(measured)
+        tests = [m for m in packages if is_test(m.package)]
+        code = [m for m in packages if not is_test(m.package)]
+        html = stdlib_page.page(platform.python_version(), code, tests, ranking, entries(log, info().run_id))
+        unfinished = Path(page + ".part")
+        unfinished.write_text(html, encoding="utf-8")
+        unfinished.replace(page)
+        return page
+
+
+@workflow(timeout=timedelta(hours=1))
+def report(page: str, log: str, limit: int | None) -> dict[str, Any]:
+    """Measure, rank, pause, draw."""
+    packages = library(limit)
+    measured = gather(*[measure.start(package, log) for package in packages])
+    pause = breather.start(len(measured))
+    ranking = rank(measured)
+    pause.result()
+    total = Counter[str]()
+    for m in measured:
+        total.update({"files": m.files, "lines": m.lines, "functions": m.functions, "classes": m.classes})
+    return {"page": draw(measured, ranking, page, log), "packages": len(packages), "hardest": ranking.hardest[0].name, **total}
+
+
+# --- counting: ordinary functions ------------------------------------------------------------------------------------
+
+
+def folders() -> Iterator[tuple[str, int]]:
+    """The library's folders (two levels deep) and top modules, each with its number of files."""
+    found: Counter[str] = Counter()
+    for path in LIBRARY.rglob("*.py"):
+        inside = path.relative_to(LIBRARY)
+        if inside.parts[0] in {"site-packages", "dist-packages"}:
+            continue
+        found["/".join(inside.parts[:-1][:2]) or inside.stem] += 1
+    yield from sorted(found.items())
+
+
+def split(name: str, files: int) -> list[Package]:
+    """One package, or as many parts as it takes."""
+    parts = -(-files // FILES_AT_ONCE)
+    return [Package(name, part, parts) for part in range(parts)]
+
+
+def label(package: Package) -> str:
+    """How a package is called in the report."""
+    return package.name if package.parts == 1 else f"{package.name} ({package.part + 1}/{package.parts})"
+
+
+def files_of(package: Package) -> list[Path]:
+    """The files of one package or part, in an order that is the same everywhere."""
+    folder = LIBRARY / package.name
+    if not folder.is_dir():
+        return [folder.with_suffix(".py")]
+    files = sorted(folder.rglob("*.py") if "/" in package.name else folder.glob("*.py"))
+    return files[package.part :: package.parts]
+
+
+def merged(measured: list[Measured]) -> list[Measured]:
+    """One entry for each top folder or module, parts and inner folders added up; tests inside a package count as tests."""
+    total: dict[str, Measured] = {}
+    for m in measured:
+        path = m.package.partition(" (")[0].split("/")
+        name = "/".join(path[:2]) if is_test(m.package) else path[0]
+        one = total.setdefault(name, Measured(name))
+        for number in ("files", "lines", "functions", "classes", "coroutines", "public", "documented", "unreadable"):
+            setattr(one, number, getattr(one, number) + getattr(m, number))
+    return sorted(total.values(), key=lambda m: -m.lines)
+
+
+def is_test(package: str) -> bool:
+    """Whether a package is there to test the others."""
+    return any(part in {"test", "tests", "idle_test"} for part in package.partition(" (")[0].split("/"))
+
+
+BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert, ast.comprehension, ast.match_case)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def count(path: Path, found: Measured) -> None:
+    """Add one file. Some files of the library's tests are broken on purpose: they are counted, not parsed."""
+    source = path.read_bytes()
+    found.files += 1
+    found.lines += source.count(b"\n")
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        found.unreadable += 1
+        return
+    module = ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
+    for node in ast.walk(tree):
+        if isinstance(node, DEFINITIONS):
+            if not node.name.startswith("_"):
+                found.public += 1
+                found.documented += ast.get_docstring(node, clean=False) is not None
+            if isinstance(node, ast.ClassDef):
+                found.classes += 1
+            else:
+                found.functions += 1
+                found.coroutines += isinstance(node, ast.AsyncFunctionDef)
+                found.hardest.append(Function(f"{module}.{node.name}", complexity(node), (node.end_lineno or 0) - node.lineno + 1))
+
+
+def complexity(function: ast.AST) -> int:
+    """McCabe's: one, and one more for every place where the path divides."""
+    paths = 1
+    for node in ast.walk(function):
+        if isinstance(node, BRANCHES):
+            paths += 1
+        elif isinstance(node, ast.BoolOp):
+            paths += len(node.values) - 1
+    return paths
+
+
+# --- the witness -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def noted(log: str, what: str, package: str) -> Iterator[None]:
+    """Note the begin and the end of one run of an activity: a line each, in one write, whatever happens between."""
+    about = info()
+
+    def note(state: str) -> None:
+        line = {"run": about.run_id, "pid": os.getpid(), "at": time.time(), "state": state}
+        line |= {"what": what, "package": package, "attempt": about.attempt}
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    note("begun")
+    try:
+        yield
+    except BaseException:
+        note("failed")
+        raise
+    note("done")
+
+
+def entries(log: str, run_id: str) -> list[dict[str, Any]]:
+    """What was noted of one execution. A kill may have cut the last line of an earlier process short."""
+    found = []
+    for line in Path(log).read_text(encoding="utf-8").splitlines() if Path(log).exists() else []:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if entry["run"] == run_id:
+            found.append(entry)
+    return found
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Start the execution, or go on with the one that a killed process left; show how far it is; say what came out."""
+    options = argparse.ArgumentParser(description="Measure the standard library of this Python, durably.")
+    options.add_argument("--folder", type=Path, default=Path(), help="where the page, the log and the engine's file go (default: here)")
+    options.add_argument("--limit", type=int, help="measure only the first so many packages")
+    chosen = options.parse_args()
+    folder: Path = chosen.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    log = str(folder / "stdlib_report.log")
+    # What the library's own files are warned of is not this program's business.
+    warnings.simplefilter("ignore")
+
+    began = time.monotonic()
+    execution = start(
+        report.options(id="stdlib-report"),
+        str(folder / "stdlib_report.html"),
+        log,
+        chosen.limit,
+        backend=Embedded(path=str(folder / "stdlib_report.db")),
+    )
+    before = done(entries(log, execution.run_id))
+    if before:
+        print(f"Going on with execution {execution.id}: {len(before)} activities had finished before.")
+    else:
+        print(f"Execution {execution.id} begins. Kill it whenever you like, and start it again.")
+    try:
+        result = wait(execution, log)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the execution is alive. Start this program again to go on.")
+        return 130
+    tell(result, entries(log, execution.run_id), time.monotonic() - began)
+    return 0
+
+
+def wait(execution: Execution, log: str) -> dict[str, Any]:
+    """The execution's result; meanwhile a line that counts, if somebody is looking."""
+    while True:
+        try:
+            result: dict[str, Any] = execution.result(timeout=0.2 if sys.stdout.isatty() else None)
+        except WorkflowTimedOut:
+            raise
+        except TimeoutError:
+            print(f"\r  {len(done(entries(log, execution.run_id)))} activities have finished …", end="", flush=True)
+        else:
+            if sys.stdout.isatty():
+                print("\r" + " " * 60 + "\r", end="")
+            return result
+
+
+def done(log: list[dict[str, Any]]) -> Counter[str]:
+    """How often each activity finished."""
+    return Counter(entry["package"] for entry in log if entry["state"] == "done")
+
+
+def tell(result: dict[str, Any], log: list[dict[str, Any]], seconds: float) -> None:
+    """The summary a person reads."""
+    finished = done(log)
+    processes = len({entry["pid"] for entry in log})
+    failed = sorted({entry["package"] for entry in log if entry["state"] == "failed"})
+    again = sorted(package for package, times in finished.items() if times > 1)
+    total = ", ".join(f"{result[name]:,} {name}" for name in ("files", "lines", "functions", "classes", "packages"))
+    print(
+        f"""
+The standard library of Python {platform.python_version()}
+  {total}
+  the hardest function to follow: {result["hardest"]}
+How it was made
+  {len(finished)} activities finished, in {processes} process{"es" if processes > 1 else ""}; this one took {seconds:.1f} s
+  failed at first and were retried: {", ".join(failed) or "none"}
+  had finished and ran again all the same: {", ".join(again) or "none"}
+The report: {result["page"]}"""
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

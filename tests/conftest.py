@@ -1,0 +1,41 @@
+"""What holds for every test: no account, no home folder, no surroundings of the developer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Machines differ in speed and tests assert no times, so a slow example is not a failure.
+settings.register_profile("flowdsl", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flowdsl"))
+
+# The one variable that is for tests; every other one is the developer's and is hidden from them.
+KEPT = {"FLOWDSL_TEST_AWS"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the developer's configuration and credentials; put what flowdsl keeps for a user into a temporary folder."""
+    state: Path = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("FLOWDSL_") and name not in KEPT]:
+            patch.delenv(name)
+        patch.setenv("XDG_STATE_HOME", str(state))
+        if os.environ.get("FLOWDSL_TEST_AWS") != "1":
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                patch.delenv(name)
+            patch.setenv("AWS_ACCESS_KEY_ID", "flowdsl")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "flowdsl")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            # Files that do not exist: botocore must not find the developer's profiles.
+            patch.setenv("AWS_CONFIG_FILE", str(state / "aws-config"))
+            patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(state / "aws-credentials"))
+        yield
