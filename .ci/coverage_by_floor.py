@@ -14,6 +14,7 @@ FLOORS = {
     "lang": 1,
     "replay": 2,
     "data": 2,
+    "plain": 2,
     "local": 3,
     "service": 3,
     "engine": 3,
@@ -27,7 +28,7 @@ def folder_of(path: Path) -> str:
     inside = path.relative_to(PACKAGE)
     if len(inside.parts) > 1:
         return inside.parts[0]
-    return {"errors.py": "ground", "limits.py": "ground", "local.py": "local"}.get(inside.name, "front")
+    return {"errors.py": "ground", "limits.py": "ground", "local.py": "local", "plain.py": "plain"}.get(inside.name, "front")
 
 
 def main() -> None:

@@ -128,6 +128,12 @@ class PayloadLost(UserError):
     code = "FD320"
 
 
+class StoreUnavailable(UserError):
+    """The store for large values cannot be reached, read or written now; the same call may succeed later."""
+
+    code = "FD321"
+
+
 # --- the work's: what ran did not end well ------------------------------------------------------------------------
 
 
@@ -158,9 +164,7 @@ class ActivityTimedOut(ActivityFailed, TimeoutError):
 
     code = "FD502"
 
-    def __init__(
-        self, message: str, *, kind: str = "", name: str = "", call_id: str = "", attempt: int = 1, details: Any = None
-    ) -> None:
+    def __init__(self, message: str, *, kind: str = "", name: str = "", call_id: str = "", attempt: int = 1, details: Any = None) -> None:
         super().__init__(message, name=name, call_id=call_id, attempt=attempt, reason=kind)
         self.kind = kind
         self.details = details
@@ -275,7 +279,7 @@ class Fault(FlowError):
 
     @property
     def stable_code(self) -> str:
-        """flowdsl's own code for all faults, as the manual lists it."""
+        """Our own code for all faults, as the manual lists it."""
         return "FD600"
 
     def __str__(self) -> str:

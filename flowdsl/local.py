@@ -1,7 +1,7 @@
 """The same calls, run now: this process, serial, nothing stored.
 
-Rule 1: branches, scopes, waiting and asyncio are the replayer's own (`replay.branches`); what differs is that activities run at once, in the call,
-        and that time is the machine's.
+Rule 1: branches, scopes, waiting and asyncio are the replayer's own (`replay.branches`); what differs is that activities run at once,
+        in the call, and that time is the machine's.
 Rule 2: values pass through the same text as on every other backend, so what a function returns here is what it returns there.
 Rule 3: the loop sleeps only when no branch can run: until the next timer, or until somebody outside signals or cancels.
 """
@@ -16,17 +16,27 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flowdsl.errors import ActivityTimedOut, CancelRequested, Cancelled, ChildFailed, ContinueAsNew, DefinitionError, SignalFailed, WorkflowTerminated
+from flowdsl.errors import (
+    ActivityTimedOut,
+    Cancelled,
+    CancelRequested,
+    ChildFailed,
+    ContinueAsNew,
+    DefinitionError,
+    SignalFailed,
+    WorkflowTerminated,
+)
+from flowdsl.lang import outside
 from flowdsl.lang.context import Call, Info
 from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.limits import clean_id, seconds
 from flowdsl.plain import OutOfTime, call_plainly, call_within, outside_event_loops, watch_threads
 from flowdsl.replay.branches import Branch, Hub, Scope, scope
-from flowdsl.replay.outcomes import activity_failed
+from flowdsl.replay.operations import activity_failed
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
@@ -229,34 +239,29 @@ class LocalRun:
         return Promise.of(lambda: self._attempts(call, call_id, text))
 
     def _attempts(self, call: Call, call_id: str, text: str) -> Any:
-        target = call.target
-        assert call.options is not None  # noqa: S101 - activity calls always carry their options
-        beats: list[Any] = [None]
+        """Run attempts under the call's policy until one gives a value."""
+        beats: list[Any] = [None]  # the details of the last heartbeat
         began = time.monotonic()
         for attempt in itertools.count(1):
-            about = Info(
-                kind="activity", name=target.name, version=target.version, workflow_id=self.workflow_id, run_id=self.run_id, call_id=call_id,
-                attempt=attempt, heartbeat_details=beats[0], idempotency_key=f"{self.workflow_id}.{self.run_id}.{call_id}", backend="local",
-            )  # fmt: skip
+            error: Exception
             try:
-                return self._attempt(call, text, about, beats)
+                return self._attempt(call, text, self._about(call, call_id, attempt=attempt, heartbeat_details=beats[0]), beats)
             except OutOfTime:
-                late = f"activity {target.name} ({call_id}, attempt {attempt}) timed out: it ran longer than its timeout (START_TO_CLOSE)"
-                state, error = "timed_out", ActivityTimedOut(late, kind="START_TO_CLOSE", name=target.name, call_id=call_id, attempt=attempt)
-            except Exception as raised:  # noqa: BLE001 - the policy decides about every exception
+                state, error = "timed_out", self._late(call, call_id, attempt)
+            except Exception as raised:
                 state, error = "failed", raised
-            delay = next_delay(
-                call.options.retry, state=state, error=error, attempt=attempt,
-                elapsed=time.monotonic() - began, seed=f"{self.run_id}/{call_id}",
-            )  # fmt: skip
-            if delay is None:
+            if not self._try_again(call, call_id, state, error, attempt, began):
                 raise self._final(call, call_id, attempt, error)
-            if delay:
-                self._pause(call, delay)
         raise AssertionError
 
-    def _pause(self, call: Call, delay: float) -> None:
-        self._timer_promise(Call("sleep", call.name), delay).result()
+    def _try_again(self, call: Call, call_id: str, state: str, error: BaseException, attempt: int, began: float) -> bool:
+        """Ask the call's policy; wait for the next attempt if there is one."""
+        policy = call.options.retry if call.options is not None else None
+        seed, elapsed = f"{self.run_id}/{call_id}", time.monotonic() - began
+        delay = next_delay(policy, state=state, error=error, attempt=attempt, elapsed=elapsed, seed=seed)
+        if delay:
+            self._timer_promise(Call("sleep", call.name), delay).result()
+        return delay is not None
 
     def _attempt(self, call: Call, text: str, about: Info, beats: list[Any]) -> Any:
         target, values = call.target, self.values
@@ -265,10 +270,24 @@ class LocalRun:
         def beat(details: Any) -> None:
             beats[0] = details
 
-        inner = ActivityScope(about, beat)
         limit = call.options.timeout if call.options is not None else None
-        value = call_within(limit, lambda: call_plainly(target, args, kwargs, call.instance, inner))
+        value = call_within(limit, lambda: call_plainly(target, args, kwargs, call.instance, ActivityScope(about, beat)))
         return values.decode_result(target, values.encode_result(target, value))
+
+    def _about(self, call: Call, call_id: str, **more: Any) -> Info:
+        """What an activity or a recorded function may know of itself."""
+        target = call.target
+        key = f"{self.workflow_id}.{self.run_id}.{call_id}"
+        return Info(
+            kind=call.kind, name=target.name, version=target.version, workflow_id=self.workflow_id, run_id=self.run_id, call_id=call_id,
+            idempotency_key=key, backend="local", **more,
+        )  # fmt: skip
+
+    @staticmethod
+    def _late(call: Call, call_id: str, attempt: int) -> ActivityTimedOut:
+        kind, name = "START_TO_CLOSE", call.target.name
+        text = f"activity {name} ({call_id}, attempt {attempt}) timed out: it ran longer than its timeout ({kind})"
+        return ActivityTimedOut(text, kind=kind, name=name, call_id=call_id, attempt=attempt)
 
     def _final(self, call: Call, call_id: str, attempt: int, error: BaseException) -> BaseException:
         if isinstance(error, ActivityTimedOut):
@@ -281,32 +300,18 @@ class LocalRun:
 
         def body() -> Any:
             try:
-                value = call_plainly(call.target, call.args, call.kwargs, call.instance, self._record_scope(call, call_id))
+                value = call_plainly(call.target, call.args, call.kwargs, call.instance, ActivityScope(self._about(call, call_id)))
             except Exception as error:
                 raise self._final(call, call_id, 1, error) from error.__cause__
             return self.values.decode_outcome(call.target, self.values.encode_outcome(call.target, value, None))[0]
 
         return Promise.of(body)
 
-    def _record_scope(self, call: Call, call_id: str) -> ActivityScope:
-        return ActivityScope(
-            Info(
-                kind=call.kind, name=call.target.name, version=call.target.version, workflow_id=self.workflow_id, run_id=self.run_id,
-                call_id=call_id, backend="local",
-            )  # fmt: skip
-        )
-
     def _timer(self, call: Call) -> Promise[Any]:
         call_id = scope.get().next_id(call.name)
         try:
-            value = call_plainly(call.target, call.args, call.kwargs, call.instance, self._record_scope(call, call_id))
-            if isinstance(value, datetime):
-                if value.tzinfo is None:
-                    raise DefinitionError(f"the timer {call.target.name!r} returned {value!r}: a datetime must be aware (have a time zone)")
-                value = max(timedelta(0), value - datetime.now(UTC))
-            delay = seconds(value, f"the timer {call.target.name!r}")
-            if delay is None:
-                raise DefinitionError(f"the timer {call.target.name!r} returned None: return seconds, a timedelta or an aware datetime")
+            value = call_plainly(call.target, call.args, call.kwargs, call.instance, ActivityScope(self._about(call, call_id)))
+            delay = outside.delay_from_now(value, f"the timer {call.target.name}()")
         except Exception as error:  # noqa: BLE001 - as on the other backends, the promise fails
             promise: Promise[Any] = Promise(self, call_id)
             promise.fail(self._final(call, call_id, 1, error))
@@ -323,22 +328,18 @@ class LocalRun:
         call_id = scope.get().next_id(call.name)
 
         def body() -> Any:
-            assert call.options is not None  # noqa: S101 - workflow calls always carry their options
+            own = call.options.id if call.options is not None else None
             began = time.monotonic()
             for attempt in itertools.count(1):
-                child = LocalRun(call, self.values, clean_id(call.options.id or f"{self.workflow_id}.{call_id}.{self.run_id[:8]}"), self)
+                child = LocalRun(call, self.values, clean_id(own or f"{self.workflow_id}.{call_id}.{self.run_id[:8]}"), self)
                 try:
                     return self._run_child(child)
                 except Exception as error:
-                    delay = next_delay(
-                        call.options.retry, state="failed", error=error, attempt=attempt,
-                        elapsed=time.monotonic() - began, seed=f"{self.run_id}/{call_id}",
-                    )  # fmt: skip
-                    if delay is None:
-                        text = f"child workflow {call.target.name} ({call_id}) ended FAILED: {type(error).__name__}: {error}"
-                        failure = ChildFailed(text, name=call.target.name, call_id=call_id, attempt=attempt, reason=type(error).__name__)
+                    if not self._try_again(call, call_id, "failed", error, attempt, began):
+                        reason = f"{type(error).__name__}: {error}"
+                        text = f"child workflow {call.target.name} ({call_id}) ended FAILED: {reason}"
+                        failure = ChildFailed(text, name=call.target.name, call_id=call_id, attempt=attempt, reason=reason)
                         raise self.values.attach_cause(error, failure) from error.__cause__
-                    self._pause(call, delay)
             raise AssertionError
 
         return Promise.of(body)

@@ -12,13 +12,15 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowdsl.lang.context import current, workflow_runtime
-from flowdsl.lang.scope import ActivityScope
+
+if TYPE_CHECKING:
+    from flowdsl.lang.scope import ActivityScope
 
 
-class OutOfTime(Exception):  # noqa: N818 - no error of the work: the caller turns it into one
+class OutOfTime(Exception):
     """The limit of `call_within` was over."""
 
 
@@ -56,7 +58,7 @@ def call_within(seconds: float | None, function: Callable[[], Any]) -> Any:
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on a real event loop; in a thread of its own if this thread has a running one (a notebook, an async workflow)."""
+    """Run a coroutine on a real event loop, in a thread of its own if this thread has a running one (a notebook, an async workflow)."""
     import asyncio  # noqa: PLC0415 - only `async def` functions pay for it
 
     if asyncio._get_running_loop() is None:  # noqa: SLF001 - public `get_running_loop` raises; this is its documented low-level twin
@@ -66,7 +68,7 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 @contextlib.contextmanager
 def outside_event_loops() -> Iterator[None]:
-    """Hide the thread's running event loop (a notebook's, an async caller's) from workflow code, which brings its own where it needs one."""
+    """Hide the thread's running event loop (a notebook's, an async caller's) from workflow code, which brings its own if it needs one."""
     asyncio = sys.modules.get("asyncio")
     outer = asyncio._get_running_loop() if asyncio is not None else None
     if asyncio is None or outer is None:

@@ -15,6 +15,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,24 +61,33 @@ def id_of(page: Path) -> str:
 # --- the programs run -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a program that talks to a fresh development server."""
+@contextmanager
+def served(workers: list[list[str]], folder: Path) -> Iterator[dict[str, str]]:
+    """A fresh development server and these workers of it; gives the environment of a program that talks to it."""
+    if not workers:
+        yield {}
+        return
     pytest.importorskip("uvicorn", reason="the server needs pip install 'flowdsl[server]'")
-    command = [sys.executable, "-m", "flowdsl", "server", "--port", "0", "--path", str(tmp_path / "server.db")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    told = [process.stdout.readline(), process.stdout.readline()]
-    yield dict(assignment.split("=", 1) for line in told for assignment in shlex.split(line.removeprefix("export ")))
-    finish(process)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGTERM)
+    command = [sys.executable, "-m", "flowdsl"]
+    server = subprocess.Popen([*command, "server", "--port", "0", "--path", str(folder / "server.db")], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    told = [server.stdout.readline(), server.stdout.readline()]
+    environment = dict(assignment.split("=", 1) for line in told for assignment in shlex.split(line.removeprefix("export ")))
+    running = [subprocess.Popen([*command, *words], cwd=folder, env=os.environ | environment, text=True) for words in workers]
     try:
-        process.communicate(timeout=SECONDS)
+        yield environment
     finally:
-        process.kill()
+        # The server goes last: it answers the polls that the workers wait for, so that nobody has to sit out a minute.
+        ending = [*running, server]
+        for process in ending:
+            process.send_signal(signal.SIGTERM)
+        try:
+            codes = [process.wait(SECONDS) for process in ending]
+        finally:
+            for process in ending:
+                process.kill()
+            server.stdout.close()
+    assert codes == [0] * len(ending)
 
 
 def program(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
@@ -93,9 +103,7 @@ def workers_of(page: Path) -> list[list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=id_of)
-def test_every_python_program_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    workers = workers_of(page)
-    environment: dict[str, str] = request.getfixturevalue("endpoint") if workers else {}
+def test_every_python_program_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     named, rest = [], []
     for body in blocks(page, "python"):
         name = NAMED.match(body)
@@ -104,20 +112,15 @@ def test_every_python_program_of_a_page_runs(page: Path, tmp_path: Path, request
             named.append(name[1])
         else:
             rest.append(body)
-    surroundings = os.environ | environment
-    running = [subprocess.Popen([sys.executable, "-m", "flowdsl", *words], cwd=tmp_path, env=surroundings, text=True) for words in workers]
-    try:
-        for name_ in named:
-            program([name_], tmp_path, environment)
+    with served(workers_of(page), tmp_path) as environment:
+        for file in named:
+            program([file], tmp_path, environment)
         if rest:
             (tmp_path / "page.py").write_text("\n\n".join(rest), encoding="utf-8")
             program(["page.py"], tmp_path, environment)
         for words in flowdsl_lines(page):
             if words[0] == "run" and "--domain" not in words and named:
                 program(["-m", "flowdsl", *words], tmp_path, environment)
-    finally:
-        for process in running:
-            finish(process)
 
 
 # --- what is named exists ---------------------------------------------------------------------------------------------

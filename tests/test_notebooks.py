@@ -61,7 +61,7 @@ def test_the_history_tells_what_happened(quickstart: dict[str, str]) -> None:
 
 
 def test_an_exception_of_an_activity_arrives_as_itself(quickstart: dict[str, str]) -> None:
-    assert quickstart["error"] == "no such article: 'spoon' | ActivityFailed"
+    assert quickstart["error"] == "no such article: 'spoon' | WorkflowFailed"
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

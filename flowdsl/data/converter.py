@@ -76,7 +76,7 @@ class Converter:
     def encode(self, value: Any, slot: Slot, annotation: Any = Any, *, limit: int = DATA, argument: str | None = None) -> str:
         """The text of a value, at most `limit` characters long. `argument` is what an error calls the value.
 
-        Raises `NotSerializable`, `LimitExceeded`, and `PayloadLost` when the store cannot be written.
+        Raises `NotSerializable`, `LimitExceeded`, and `StoreUnavailable` when the store cannot be written.
         """
         content = self._content(value, slot, annotation, argument)
         if content.codec == TYPED and len(content.data) <= limit and len(content.data) <= INLINE:

@@ -16,7 +16,7 @@ import msgspec
 
 from flowdsl.data import pickled, stores
 from flowdsl.data.codecs import Chain
-from flowdsl.errors import LimitExceeded, NotSerializable, PayloadLost, UntrustedPayload
+from flowdsl.errors import LimitExceeded, NotSerializable, PayloadLost, StoreUnavailable, UntrustedPayload
 from flowdsl.limits import length
 from flowdsl.model.payload import (
     DILL,
@@ -71,7 +71,7 @@ class Packer:
     def pack(self, content: Content, slot: Slot, *, limit: int, what: str) -> str:
         """The text of some content, at most `limit` characters long. `what` is what an error calls it.
 
-        Raises `LimitExceeded`, `NotSerializable` when there is no key to sign with, `PayloadLost` when the store cannot be written.
+        Raises `LimitExceeded`, `NotSerializable` when there is no key to sign with, `StoreUnavailable` when the store cannot be written.
         """
         inline = min(limit, INLINE)
         text = self._text(content, "", slot)
@@ -144,7 +144,7 @@ class Packer:
             assert self.store is not None  # the caller asked
             uri = self.store.put(stores.content_key(digest), content.data)
         except Exception as error:
-            raise PayloadLost(f"{what} ({len(content.data):,} bytes) could not be written to {self.store!r}: {error}") from error
+            raise StoreUnavailable(f"{what} ({len(content.data):,} bytes) could not be written to {self.store!r}: {error}") from error
         body = msgspec.json.encode(_Reference(uri, len(content.data), digest)).decode()
         return self._sealed(Envelope(content.codec, body, flags + REFERENCE, "", content.meta), slot)
 

@@ -7,11 +7,13 @@ Rule 2: a definition's own `serializer` and `store` win over the backend's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowdsl.data.converter import Converter
 from flowdsl.data.failures import attach_cause
 from flowdsl.model.payload import Slot
+
+if TYPE_CHECKING:
+    from flowdsl.data.converter import Converter
 
 
 class Values:
@@ -20,7 +22,6 @@ class Values:
     def __init__(self, converter: Converter, domain: str) -> None:
         self._converter = converter
         self._domain = domain
-        self._own: dict[tuple[int, int], Converter] = {}
 
     def _slot(self, name: str, field: str) -> Slot:
         return Slot(self._domain, name, field)
@@ -28,13 +29,7 @@ class Values:
     def converter_for(self, target: Any) -> Converter:
         """The converter of a definition: the domain's, or one with the definition's own serializer and store."""
         settings = target.settings
-        if settings.serializer is None and settings.store is None:
-            return self._converter
-        key = (id(settings.serializer), id(settings.store))
-        own = self._own.get(key)
-        if own is None:
-            own = self._own[key] = self._converter.replaced(serializer=settings.serializer, store=settings.store)
-        return own
+        return self._converter.replaced(serializer=settings.serializer, store=settings.store)
 
     def encode_call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Arguments as the input of an activity, a workflow or a signal. Raises `NotSerializable` or `LimitExceeded` by name."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowdsl.engine.deadlines import Ref
-    from flowdsl.engine.execution import ActivityTask, DecisionTask, Execution
+    from flowdsl.engine.execution import Execution
+    from flowdsl.engine.open_work import ActivityTask, DecisionTask
     from flowdsl.engine.world import World
 
 

@@ -17,7 +17,8 @@ from flowdsl.engine.faults import unknown_activity, unknown_decision, unknown_ru
 from flowdsl.engine.history import Page, page_size, read_events
 
 if TYPE_CHECKING:
-    from flowdsl.engine.execution import ActivityTask, DecisionTask, Execution
+    from flowdsl.engine.execution import Execution
+    from flowdsl.engine.open_work import ActivityTask, DecisionTask
     from flowdsl.engine.world import Operation, World
 
 Params = Mapping[str, Any]

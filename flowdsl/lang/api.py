@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowdsl.errors import ContinueAsNew, DefinitionError
+from flowdsl.lang import outside
 from flowdsl.lang.context import Call, Info, Runtime, current, workflow_runtime
 from flowdsl.lang.promises import Promise
 from flowdsl.limits import seconds
@@ -44,9 +45,7 @@ def sleep(duration: float | timedelta) -> None:
     delay = seconds(duration, "sleep()") or 0.0
     runtime = workflow_runtime()
     if runtime is None:
-        import time  # noqa: PLC0415 - this floor has no clock; a plain call outside every run has the process's
-
-        time.sleep(delay)
+        outside.wait(delay, "sleep()")
     else:
         runtime.start(Call("sleep", "sleep", (delay,))).result()
 
@@ -126,7 +125,8 @@ def continue_as_new(*args: Any, **kwargs: Any) -> None:
 class _ReplayAwareLogger(logging.LoggerAdapter[logging.Logger]):
     """Says nothing while a workflow replays, and adds the execution's ids to each record."""
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """Whether the record is wanted: not while a workflow replays."""
         runtime = workflow_runtime()
         return not (runtime is not None and runtime.info().replaying) and super().isEnabledFor(level)
 
@@ -134,7 +134,8 @@ class _ReplayAwareLogger(logging.LoggerAdapter[logging.Logger]):
         runtime = current.get()
         if runtime is not None:
             about = runtime.info()
-            kwargs["extra"] = {**(kwargs.get("extra") or {}), "workflow_id": about.workflow_id, "run_id": about.run_id, "call_id": about.call_id}
+            ids = {"workflow_id": about.workflow_id, "run_id": about.run_id, "call_id": about.call_id}
+            kwargs["extra"] = {**(kwargs.get("extra") or {}), **ids}
         return msg, kwargs
 
 

@@ -28,8 +28,8 @@ class Call:
     """One decorated call on its way to a runtime.
 
     `kind` is one of `activity`, `cached`, `timer`, `workflow`, `signal` (wait for one), `send` (send one), `sleep`, `marker`,
-    `publish`. `target` is the definition (or, for the kinds without one, None); `name` is the short name from which the call id is made;
-    `instance` is what a method is bound to: it never travels.
+    `publish`. `target` is the definition (or, for the kinds without one, None); `name` is the short name from which the call id is
+    made; `instance` is what a method is bound to: it never travels.
     """
 
     kind: str
@@ -45,7 +45,8 @@ class Call:
 class Info:
     """What a workflow or an activity may know of itself; fields that do not apply are None.
 
-    `attempt` counts from 1. `history_length` is the number of events the decider has seen. `idempotency_key` stays the same over all attempts of one call.
+    `attempt` counts from 1. `history_length` is the number of events the decider has seen. `idempotency_key` stays the same over all
+    attempts of one call.
     """
 
     kind: str

@@ -127,7 +127,7 @@ class Promise(Generic[T]):
         return error
 
     def cancel(self) -> bool:
-        """Ask that the work be cancelled; a promise that is settled already stays as it is. Return whether there was something to cancel."""
+        """Ask that the work be cancelled; a settled promise stays as it is. Return whether there was something to cancel."""
         if self.is_ready():
             return False
         if self.on_cancel is not None:
@@ -159,6 +159,9 @@ class Promise(Generic[T]):
             self._state, self._outcome = done, self._outcome()
         except Exception as error:
             self._state, self._outcome, self._traceback = _ERROR, error, error.__traceback__
+        else:
+            if done == _ERROR:
+                self._traceback = self._outcome.__traceback__
 
 
 def _await_settled(promise: Promise[Any]) -> Generator[Any, Any, None]:
@@ -181,10 +184,10 @@ def _await_settled(promise: Promise[Any]) -> Generator[Any, Any, None]:
 
 
 def _runtime_of(promises: Iterable[Promise[Any]]) -> Runtime:
-    runtime = workflow_runtime()
+    """Who can wait for them: the workflow that is running, outside of one (plain timers) whoever made a pending one."""
+    runtime = workflow_runtime() or next((p._runtime for p in promises if not p.is_ready()), None)
     if runtime is None:
-        pending = next(p for p in promises if not p.is_ready())
-        raise InternalError(f"the promise {pending.call_id!r} is waited for outside its workflow")
+        raise InternalError("nothing will ever settle these promises")
     return runtime
 
 

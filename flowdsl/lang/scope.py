@@ -7,11 +7,13 @@ Rule 2: the scope knows no service. Whoever runs the activity gives it a functio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Cancelled, DefinitionError
-from flowdsl.lang.context import Call, Info
 from flowdsl.lang.promises import Promise
+
+if TYPE_CHECKING:
+    from flowdsl.lang.context import Call, Info
 
 
 class ActivityScope:

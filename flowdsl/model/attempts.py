@@ -1,7 +1,8 @@
 """How attempts of one call are told apart, and how heartbeat details of a lost attempt reach the next one.
 
-Amazon SWF has no retries: every attempt is a task of its own, and a worker is shown the activity id and the input, not the decision's `control`.
-So the attempt is a suffix of the id (`charge-1`, `charge-1~2`), and details of a lost attempt travel around the next one's input.
+Amazon SWF has no retries: every attempt is a task of its own, and a worker is shown the activity id and the input, not the decision's
+`control`. So the attempt is a suffix of the id
+(`charge-1`, `charge-1~2`), and details of a lost attempt travel around the next one's input.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowdsl.errors import ActivityFailed
 from flowdsl.lang.options import UNSET
 from flowdsl.limits import clean_id, digest
 from flowdsl.model import decisions
@@ -88,6 +89,12 @@ class Operation:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def activity_failed(name: str, call_id: str, attempt: int, reason: str) -> ActivityFailed:
+    """The error that says which call failed; the cause of the exception that the call raised."""
+    tried = f", attempt {attempt}" if attempt > 1 else ""
+    return ActivityFailed(f"activity {name} ({call_id}{tried}) failed: {reason}", name=name, call_id=call_id, attempt=attempt, reason=reason)
 
 
 def caller_place() -> tuple[str, int] | None:

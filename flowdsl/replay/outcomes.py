@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
-from flowdsl.errors import ActivityFailed, ActivityTimedOut, Cancelled, CancelRequested, ChildFailed, DefinitionError, SignalFailed
+from flowdsl.errors import ActivityTimedOut, Cancelled, CancelRequested, ChildFailed, DefinitionError, SignalFailed
 from flowdsl.model.attempts import with_heartbeat
 from flowdsl.model.decisions import RESERVED_TIMER_PREFIX
-from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation
+from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ _LIMIT_CAUSES = frozenset({"OPEN_ACTIVITIES_LIMIT_EXCEEDED", "OPEN_TIMERS_LIMIT_
 _RATE_CAUSES = frozenset({"ACTIVITY_CREATION_RATE_EXCEEDED", "TIMER_CREATION_RATE_EXCEEDED", "CHILD_CREATION_RATE_EXCEEDED",
                           "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED"})  # fmt: skip
 _UNKNOWN_TYPE_CAUSES = frozenset({"ACTIVITY_TYPE_DOES_NOT_EXIST", "WORKFLOW_TYPE_DOES_NOT_EXIST"})
-
-
-def activity_failed(name: str, call_id: str, attempt: int, reason: str) -> ActivityFailed:
-    """The error that says which call failed; the cause of the exception that the call raised."""
-    tried = f", attempt {attempt}" if attempt > 1 else ""
-    return ActivityFailed(f"activity {name} ({call_id}{tried}) failed: {reason}", name=name, call_id=call_id, attempt=attempt, reason=reason)
 
 
 # --- activities

@@ -23,7 +23,7 @@ from flowdsl.limits import clean_id, seconds
 from flowdsl.model.attempts import attempt_id
 from flowdsl.model.payload import DILL, PREFIX, parse
 from flowdsl.replay.branches import Branch, scope
-from flowdsl.replay.operations import OPEN, STARTED, Operation, caller_place, child_workflow_id
+from flowdsl.replay.operations import OPEN, STARTED, Operation, activity_failed, caller_place, child_workflow_id
 
 if TYPE_CHECKING:
     from flowdsl.replay.journal import Key
@@ -222,8 +222,6 @@ class WorkflowRuntime:
     def _read_record(self, call: Call, call_id: str, details: str) -> Any:
         value, error = self._replayer.values.decode_outcome(call.target, details)
         if error is not None:
-            from flowdsl.replay.outcomes import activity_failed  # noqa: PLC0415 - outcomes builds on this floor's other files
-
             raise self._replayer.values.attach_cause(error, activity_failed(call.target.name, call_id, 1, type(error).__name__))
         return value
 

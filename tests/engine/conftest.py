@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine_kit import Swf  # noqa: E402 - needs the path above
+from engine_kit import Swf
 
 
 @pytest.fixture

@@ -74,7 +74,10 @@ class Replay:
         if not self.run_id:
             return 0
         last = self.swf.here(
-            "GetWorkflowExecutionHistory", execution={"workflowId": self.workflow_id, "runId": self.run_id}, reverseOrder=True, maximumPageSize=1
+            "GetWorkflowExecutionHistory",
+            execution={"workflowId": self.workflow_id, "runId": self.run_id},
+            reverseOrder=True,
+            maximumPageSize=1,
         )
         return int(last["events"][0]["eventId"])
 
@@ -201,7 +204,9 @@ class Replay:
             return []  # it was taken and failed later
         members = SHAPES[f"{decision_type}DecisionAttributes"][1]
         if decision_type == "ContinueAsNewWorkflowExecution":
-            given["workflowTypeVersion"] = "unknown" if "DOES_NOT_EXIST" in given.get("cause", "") else given.get("workflowType", {}).get("version")
+            given["workflowTypeVersion"] = (
+                "unknown" if "DOES_NOT_EXIST" in given.get("cause", "") else given.get("workflowType", {}).get("version")
+            )
         sent = {name: given[name] for name in members if given.get(name) is not None}
         if "runId" in sent:
             sent["runId"] = self.run_ids.get(sent["runId"], self.run_id if self.workflow_id == sent.get("workflowId") else "")
@@ -250,7 +255,11 @@ class Replay:
         if kind == "Terminated":
             self.swf.here("TerminateWorkflowExecution", workflowId=named)
         elif kind != "TimedOut":
-            decision_type = {"Completed": "CompleteWorkflowExecution", "Failed": "FailWorkflowExecution", "Canceled": "CancelWorkflowExecution"}[kind]
+            decision_type = {
+                "Completed": "CompleteWorkflowExecution",
+                "Failed": "FailWorkflowExecution",
+                "Canceled": "CancelWorkflowExecution",
+            }[kind]
             sent = {name: given[name] for name in ("result", "reason", "details") if name in given}
             task = self.swf.here("PollForDecisionTask", taskList=initiated["taskList"])
             if task.get("workflowExecution", {}).get("workflowId") != named:
@@ -262,8 +271,8 @@ class Replay:
         raise NotFeasible("the engine has no lambda functions yet")
 
     def _wait_for(self, event: Event) -> None:
-        """An event that the service writes by itself. Nothing but it may happen now: several things may be due at once, and the service does
-        them in no particular order, so the recording says which one is next."""
+        """An event that the service writes by itself. Nothing but it may happen now: several things may be due at once, and the
+        service does them in no particular order, so the recording says which one is next."""
         engine, world = self.swf.engine, self.swf.engine._world
         assert world is not None
         if not self.timed and world.effects.due is None and (first := world.deadlines.first()) is not None:

@@ -160,7 +160,11 @@ def test_a_child_of_the_closing_batch_is_started_and_then_meets_the_policy(swf, 
     swf.tick()
     assert swf.types(run)[-1] == "WorkflowExecutionCompleted"
     (kid,) = [run_id for workflow_id, run_id in swf.all_runs() if workflow_id == "child"]
-    last = {"TERMINATE": "WorkflowExecutionTerminated", "REQUEST_CANCEL": "WorkflowExecutionCancelRequested", "ABANDON": "DecisionTaskScheduled"}
+    last = {
+        "TERMINATE": "WorkflowExecutionTerminated",
+        "REQUEST_CANCEL": "WorkflowExecutionCancelRequested",
+        "ABANDON": "DecisionTaskScheduled",
+    }
     assert swf.types(kid, "child")[-1] == last[policy]
 
 

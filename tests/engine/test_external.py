@@ -80,8 +80,11 @@ def test_a_signal_to_itself(swf):
     swf.decide(decision("SignalExternalWorkflowExecution", workflowId="w", signalName="s"))
     swf.tick()
     assert swf.types(run, last=4) == [
-        "SignalExternalWorkflowExecutionInitiated", "WorkflowExecutionSignaled", "DecisionTaskScheduled", "ExternalWorkflowExecutionSignaled",
-    ]  # fmt: skip
+        "SignalExternalWorkflowExecutionInitiated",
+        "WorkflowExecutionSignaled",
+        "DecisionTaskScheduled",
+        "ExternalWorkflowExecutionSignaled",
+    ]
 
 
 def test_a_cancel_request_from_another_execution(swf):
@@ -131,8 +134,12 @@ def test_an_activity_that_is_scheduled_and_cancelled_in_one_batch(swf):
     cancel = decision("RequestCancelActivityTask", activityId="a")
     swf.decide(activity("a"), cancel, cancel)
     assert swf.types(run, last=5) == [
-        "ActivityTaskScheduled", "ActivityTaskCancelRequested", "ActivityTaskCancelRequested", "ActivityTaskCanceled", "DecisionTaskScheduled",
-    ]  # fmt: skip
+        "ActivityTaskScheduled",
+        "ActivityTaskCancelRequested",
+        "ActivityTaskCancelRequested",
+        "ActivityTaskCanceled",
+        "DecisionTaskScheduled",
+    ]
 
 
 @pytest.mark.parametrize("answer", ["Canceled", "Completed", "Failed"])

@@ -26,7 +26,8 @@ def history_call(swf, run, workflow_id="w"):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("events", "size", "lengths"), [
-    (2, 1, [1, 1]), (2, 2, [2]), (3, 2, [2, 1]), (4, 2, [2, 2]), (1000, 0, [1000]), (1001, 0, [1000, 1]), (1001, 1000, [1000, 1]), (2000, None, [1000, 1000]),
+    (2, 1, [1, 1]), (2, 2, [2]), (3, 2, [2, 1]), (4, 2, [2, 2]),
+    (1000, 0, [1000]), (1001, 0, [1000, 1]), (1001, 1000, [1000, 1]), (2000, None, [1000, 1000]),
 ])  # fmt: skip
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_history_by_pages(swf, events, size, lengths, reverse, closed):

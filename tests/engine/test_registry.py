@@ -32,7 +32,9 @@ def test_a_deprecated_domain_takes_nothing_new_and_shows_everything(swf):
     run = swf.start()
     swf.call("DeprecateDomain", name=swf.domain)
     assert refused(swf, "DeprecateDomain", name=swf.domain) == ("DomainDeprecatedFault", swf.domain)
-    assert swf.refused("StartWorkflowExecution", workflowId="x", workflowType={"name": "flow", "version": "1"}).code == "DomainDeprecatedFault"
+    assert (
+        swf.refused("StartWorkflowExecution", workflowId="x", workflowType={"name": "flow", "version": "1"}).code == "DomainDeprecatedFault"
+    )
     assert swf.refused("RegisterActivityType", name="x", version="1").code == "DomainDeprecatedFault"
     assert refused(swf, "RegisterDomain", name=swf.domain, workflowExecutionRetentionPeriodInDays="1")[0] == "DomainAlreadyExistsFault"
     assert [info["name"] for info in swf.call("ListDomains", registrationStatus="DEPRECATED")["domainInfos"]] == [swf.domain]

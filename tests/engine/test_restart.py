@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from engine_kit import NEVER, Swf, activity, check_history, child, complete, decision, timer
@@ -65,7 +66,9 @@ def histories(swf):
 
     def clean(value):
         if isinstance(value, dict):
-            return {name: known.setdefault(item, "a run") if name.lower().endswith("runid") else clean(item) for name, item in value.items()}
+            return {
+                name: known.setdefault(item, "a run") if name.lower().endswith("runid") else clean(item) for name, item in value.items()
+            }
         return value
 
     return {key: [clean(event) for event in events] for key, events in found.items()}
@@ -201,9 +204,7 @@ def test_a_process_killed_at_any_moment_loses_nothing_that_it_acknowledged(tmp_p
     acknowledged = []
     for _ in range(24):
         reader, writer = os.pipe()
-        process = subprocess.Popen(
-            [sys.executable, "-c", _LOAD, str(path), os.path.dirname(__file__), str(writer)], pass_fds=(writer,)
-        )
+        process = subprocess.Popen([sys.executable, "-c", _LOAD, str(path), str(Path(__file__).parent), str(writer)], pass_fds=(writer,))
         os.close(writer)
         with os.fdopen(reader) as acknowledgements:
             wanted = chance.randrange(1, 60)

@@ -170,7 +170,10 @@ def test_a_closed_engine_says_so(tmp_path):
 def test_what_cannot_be_written_did_not_happen_and_can_be_tried_again(swf, operation):
     """The disk is full: SQLite's own limit of pages stands in for it."""
     run = swf.start()
-    swf.decide(activity("a", input="x" * 30_000), {"decisionType": "StartTimer", "startTimerDecisionAttributes": {"timerId": "t", "startToFireTimeout": "0"}})
+    swf.decide(
+        activity("a", input="x" * 30_000),
+        {"decisionType": "StartTimer", "startTimerDecisionAttributes": {"timerId": "t", "startToFireTimeout": "0"}},
+    )
     swf.signal()
     big = "x" * 32_000
     steps = {
@@ -178,7 +181,7 @@ def test_what_cannot_be_written_did_not_happen_and_can_be_tried_again(swf, opera
         "signal": lambda: [swf.signal(input=big) for _ in range(20)],
         "work": lambda: swf.call("RespondActivityTaskCompleted", taskToken=worker["taskToken"], result=big),
         "start": lambda: swf.start("other", input=big),
-        "tick": lambda: swf.tick(),
+        "tick": swf.tick,
     }
     task, worker = swf.poll_decision(), swf.poll_activity()
     store = swf.engine._store

@@ -31,9 +31,7 @@ def test_an_unknown_operation(swf):
 def test_a_missing_member_is_null_at_its_path(swf):
     fault = refusal(swf, "DescribeDomain")
     assert fault.code == "ValidationException"
-    assert fault.message == (
-        "1 validation error detected: Value null at 'name' failed to satisfy constraint: Member must not be null"
-    )
+    assert fault.message == ("1 validation error detected: Value null at 'name' failed to satisfy constraint: Member must not be null")
 
 
 def test_null_is_a_missing_member(swf):
@@ -188,7 +186,9 @@ def test_names_that_amazon_swf_does_not_take(swf, bad):
         swf.respond(task, complete())
 
 
-@pytest.mark.parametrize("good", ["arn:".strip(":") + "x", "a b", "'; DROP TABLE events; --", '"', "\u202e", "\N{GRINNING FACE}" * 128, "-"])
+@pytest.mark.parametrize(
+    "good", ["arn:".strip(":") + "x", "a b", "'; DROP TABLE events; --", '"', "\u202e", "\N{GRINNING FACE}" * 128, "-"]
+)
 def test_strange_names_that_amazon_swf_takes(swf, good):
     run = swf.start(good)
     swf.decide(activity(good), timer(good))

@@ -165,7 +165,9 @@ def test_without_retention_it_is_forgotten_at_once_and_its_parent_is_told_all_th
     swf.domain = "brief"
     swf.register_workflow("flow")
     run = swf.start()
-    swf.decide(decision("StartChildWorkflowExecution", workflowId="c", workflowType={"name": "flow", "version": "1"}, taskList={"name": "l"}))
+    swf.decide(
+        decision("StartChildWorkflowExecution", workflowId="c", workflowType={"name": "flow", "version": "1"}, taskList={"name": "l"})
+    )
     swf.tick()
     swf.decide(complete("r"), task_list="l")
     swf.tick()

@@ -217,10 +217,10 @@ def test_a_process_dies_with_its_worker(folder) -> None:
         "import hanging\n"
         "from flowdsl.lang.context import Info\n"
         "from flowdsl.workers.processes import run_in_process\n"
-        "class Attempt:\n"
-        "    definition, about, reason = hanging.hangs, Info('activity', 'n', '1', 'w', 'r'), None\n"
-        "    def interruptible(self, interrupt): pass\n"
-        "run_in_process(Attempt(), (), {}, None)\n"
+        "from types import SimpleNamespace\n"
+        "about = Info('activity', 'n', '1', 'w', 'r')\n"
+        "attempt = SimpleNamespace(definition=hanging.hangs, about=about, reason=None, interruptible=lambda interrupt: None)\n"
+        "run_in_process(attempt, (), {}, None)\n"
     )
     worker = subprocess.Popen([sys.executable, folder / "worker.py"])
     try:
