@@ -75,7 +75,7 @@ class ManualClock:
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self._now = round(now * 1000)
         self._services: list[Driven] = []
-        self._moving = threading.Lock()
+        self._moving = threading.RLock()
 
     def now_ms(self) -> int:
         """The time now."""
@@ -131,10 +131,12 @@ class SkippingClock(ManualClock):
     @contextmanager
     def held(self) -> Iterator[None]:
         """Time stands while the block runs: to start or signal several executions at one moment."""
-        self._held += 1
+        with self._moving:
+            self._held += 1
         try:
             yield
         finally:
-            self._held -= 1
+            with self._moving:
+                self._held -= 1
             for service in list(self._services):
                 service.settle()

@@ -116,9 +116,10 @@ class Engine:
     def next_due(self) -> int | None:
         """When something is due next, in milliseconds."""
         world = self._living()
-        first = world.deadlines.first()
-        times = (world.effects.due, None if first is None else first[0], world.runs.next_expiry)
-        return min((time for time in times if time is not None), default=None)
+        due, first, expiry = world.effects.due, world.deadlines.first(), world.runs.next_expiry
+        if first is not None and (due is None or first[0] < due):
+            due = first[0]
+        return expiry if due is None or (expiry is not None and expiry < due) else due
 
     def idle_until(self, polled: Collection[ListName]) -> int | None:
         """The next deadline, if nothing can be done before it by anybody who polls; else None.

@@ -135,7 +135,8 @@ class Execution:
     @property
     def due(self) -> int:
         """When the whole execution times out."""
-        return self.started_at + (milliseconds(self.config.get("executionStartToCloseTimeout")) or YEAR * 1000)
+        length = milliseconds(self.config.get("executionStartToCloseTimeout"))
+        return self.started_at + (YEAR * 1000 if length is None else length)
 
     # --- writing
 

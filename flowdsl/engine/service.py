@@ -10,7 +10,6 @@ Rule 4: after every operation what is due is done (`_settle`), so that effects f
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -35,6 +34,8 @@ _POLLS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "PollForActivityTask": ("A", {"startedEventId": 0}),
 }
 
+#: how long a poll waits (milliseconds)
+_POLL = limits.LONG_POLL * 1000
 #: the timer thread looks at the wall clock at least this often (seconds), in case somebody sets it
 _LONGEST_SLEEP = 60.0
 #: after the file could not be written, deadlines are tried again this much later (milliseconds)
@@ -68,9 +69,10 @@ class Service:
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._queues: dict[ListName, dict[Ticket, None]] = {}
+        #: every list that somebody ever polled: its worker is there, and busy if it does not poll now
         self._polled: set[ListName] = set()
-        self._ends: list[tuple[int, int, Ticket]] = []
-        self._order = 0
+        #: every waiting poll with the time of its end; all wait equally long, so the first one ends first
+        self._waiting: dict[Ticket, int] = {}
         self._watchers: dict[tuple[str, str, str], list[Callable[[], None]]] = {}
         self._outbox: list[Callable[[], None]] = []
         self._closed = False
@@ -108,7 +110,8 @@ class Service:
         """Do one operation without waiting: `done` gets the answer or the exception, exactly once, maybe at once and in this thread."""
         ticket = Ticket(self, operation, params, done)
         with self._lock:
-            self._settle()
+            if self._due_now(self._clock.now_ms()):  # what was due before comes before
+                self._settle()
             self._begin(ticket)
             self._settle()
             outbox = self._take_outbox()
@@ -132,7 +135,7 @@ class Service:
             if self._closed:
                 return
             self._closed = True
-            for ticket in [ticket for queue in self._queues.values() for ticket in queue]:
+            for ticket in list(self._waiting):
                 self._answer(ticket, dict(_POLLS[ticket.operation][1]))
             outbox = self._take_outbox()
             self._engine.close()
@@ -162,30 +165,31 @@ class Service:
         poll = _POLLS.get(ticket.operation)
         try:
             answer = self._engine.apply(self._clock.now_ms(), ticket.operation, ticket.params)
-            if poll is not None and "taskToken" not in answer:
-                self._enqueue(ticket, poll[0])
-                return
+            if poll is not None:
+                name = poll[0], ticket.params["domain"], ticket.params["taskList"]["name"]
+                self._polled.add(name)
+                if "taskToken" not in answer:
+                    self._enqueue(ticket, name)
+                    return
         except Exception as error:  # a refusal, or a bug that its caller has to see
             self._answer(ticket, error)
             return
         self._answer(ticket, answer)
 
-    def _enqueue(self, ticket: Ticket, kind: str) -> None:
-        name = kind, ticket.params["domain"], ticket.params["taskList"]["name"]
+    def _enqueue(self, ticket: Ticket, name: ListName) -> None:
         queue = self._queues.setdefault(name, {})
         if len(queue) >= self._engine.quotas.pollers:
             raise limit_exceeded("Too many pollers on this task list")
-        self._polled.add(name)
         ticket.queue = name
         queue[ticket] = None
-        self._order += 1
-        heapq.heappush(self._ends, (self._clock.now_ms() + limits.LONG_POLL * 1000, self._order, ticket))
+        self._waiting[ticket] = self._clock.now_ms() + _POLL
 
     def _leave(self, ticket: Ticket) -> None:
         name = ticket.queue
         if name is None:
             return
         ticket.queue = None
+        del self._waiting[ticket]
         queue = self._queues[name]
         del queue[ticket]
         if not queue:
@@ -212,7 +216,7 @@ class Service:
             self._tell_closed()
             if self._due_now(now):
                 continue
-            if self._queues and (target := self._engine.idle_until(self._polled)) is not None and self._clock.skip(target):
+            if self._waiting and (target := self._engine.idle_until(self._polled)) is not None and self._clock.skip(target):
                 continue
             break
         if self._timer is not None and not self._closed:
@@ -248,10 +252,11 @@ class Service:
                 self._answer(ticket, answer)
 
     def _end_polls(self, now: int) -> None:
-        while self._ends and (self._ends[0][2].queue is None or self._ends[0][0] <= now):
-            ticket = heapq.heappop(self._ends)[2]
-            if ticket.queue is not None:
-                self._answer(ticket, dict(_POLLS[ticket.operation][1]))
+        while self._waiting:
+            ticket, end = next(iter(self._waiting.items()))
+            if now < end <= now + _POLL:  # an end further away means that the clock was set back
+                return
+            self._answer(ticket, dict(_POLLS[ticket.operation][1]))
 
     def _tell_closed(self) -> None:
         for run in self._engine.take_closed():
@@ -263,9 +268,8 @@ class Service:
         due = self._engine.next_due
         if due is not None and self._retry_at is not None:
             due = max(due, self._retry_at)
-        if self._ends and (due is None or self._ends[0][0] < due):
-            return self._ends[0][0]
-        return due
+        end = next(iter(self._waiting.values()), None)
+        return end if due is None or (end is not None and end < due) else due
 
     def _take_outbox(self) -> list[Callable[[], None]]:
         outbox, self._outbox = self._outbox, []

@@ -36,8 +36,12 @@ _BAD_IN_NAMES = re.compile(r"[:/|\x00-\x1f\x7f-\x9f]")
 _TAG_CHARACTERS = re.compile(r"[\w\s.:/=+\-@]*")
 
 
+#: upper bounds, so that only a request that may be too large is measured: a member's name with its punctuation, and an escape
+_CHARACTERS_OF_A_NAME, _BYTES_OF_A_CHARACTER = 64, 6
+
+
 class Report:
-    """What is wrong with one request so far, and how many characters it carries."""
+    """What is wrong with one request so far, and (from above) how many characters it has."""
 
     __slots__ = ("characters", "violations")
 
@@ -223,6 +227,7 @@ def _structure(members: Mapping[str, tuple[Check, bool]]) -> Check:
         if not isinstance(value, Mapping):
             raise _refuse(value, "Structure")
         prefix = f"{path}." if path else ""
+        report.characters += _CHARACTERS_OF_A_NAME * len(value)
         for name in required:
             if value.get(name) is None:
                 report.add("null", prefix + name, "not be null")
@@ -295,7 +300,7 @@ def validate(operation: str, params: Mapping[str, Any], *, max_bytes: int) -> No
         found = len(report.violations)
         plural = "error" if found == 1 else "errors"
         raise invalid(f"{found} validation {plural} detected: {'; '.join(report.violations)}")
-    if report.characters * 4 > max_bytes and _size(params) > max_bytes:
+    if report.characters * _BYTES_OF_A_CHARACTER > max_bytes and _size(params) > max_bytes:
         raise too_large()
     decisions = params.get("decisions")
     if decisions and operation == "RespondDecisionTaskCompleted":

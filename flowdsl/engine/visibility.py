@@ -59,10 +59,10 @@ def _where(p: Params, *, closed: bool) -> tuple[str, str, list[Any]]:
     column = "closed" if times[0] == "closeTimeFilter" else "started"
     bounds = p[times[0]]
     parts = ["domain = ?", "closed IS NOT NULL" if closed else "closed IS NULL", f"{column} >= ?"]
-    values: list[Any] = [p["domain"], bounds["oldestDate"] * 1000]
+    values: list[Any] = [p["domain"], round(bounds["oldestDate"] * 1000)]
     if bounds.get("latestDate") is not None:
         parts.append(f"{column} <= ?")
-        values.append(bounds["latestDate"] * 1000)
+        values.append(round(bounds["latestDate"] * 1000))
     for name in filters:
         text, more = _FILTER_SQL[name](p[name])
         parts.append(text)

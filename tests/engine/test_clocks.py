@@ -79,10 +79,16 @@ def test_a_task_in_somebody_s_hand_stops_time(service, clock):
     assert clock.now_ms() == 100_000
 
 
-def test_an_activity_whose_worker_is_between_two_polls_stops_time(service, clock):
+@pytest.mark.parametrize("waited", [True, False])
+def test_an_activity_whose_worker_is_between_two_polls_stops_time(service, clock, waited):
     start(service)
-    service.submit("PollForActivityTask", ACTIVITY, lambda _: None).cancel()
-    respond(service, service.call("PollForDecisionTask", DECISION), timer("t", 100), activity("a"))
+    if waited:
+        service.submit("PollForActivityTask", ACTIVITY, lambda _: None).cancel()
+    respond(service, service.call("PollForDecisionTask", DECISION), timer("t", 100), activity("a"), activity("b"))
+    if not waited:
+        worker = service.call("PollForActivityTask", ACTIVITY)
+        service.call("RespondActivityTaskCompleted", {"taskToken": worker["taskToken"]})
+        respond(service, service.call("PollForDecisionTask", DECISION))
     service.submit("PollForDecisionTask", DECISION, lambda _: None)
     assert clock.now_ms() == 0
 

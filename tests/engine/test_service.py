@@ -72,6 +72,14 @@ def test_a_poll_without_a_task_ends_after_sixty_seconds_of_the_clock(service, cl
     assert service.call("PollForDecisionTask", DECISION)["startedEventId"] == 3, "an ended poll takes no task"
 
 
+def test_a_poll_does_not_wait_longer_when_the_clock_is_set_back(service, clock):
+    answers = []
+    service.submit("PollForActivityTask", ACTIVITY, answers.append)
+    clock._now -= 3_600_000
+    service.settle()
+    assert answers == [{"startedEventId": 0}]
+
+
 def test_five_hundred_polls_and_one_task_exactly_one_gets_it_and_it_is_the_first(service):
     answers = {}
     for number in range(500):

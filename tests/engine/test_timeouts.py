@@ -185,6 +185,12 @@ def test_an_execution_that_is_out_of_time_closes_in_whatever_state(swf):
     assert swf.types(run)[-1] == "WorkflowExecutionTimedOut", "its timers are dropped"
 
 
+def test_an_execution_with_no_time_at_all_is_over_at_once(swf):
+    run = swf.start(executionStartToCloseTimeout="0")
+    swf.tick()
+    assert swf.types(run)[-1] == "WorkflowExecutionTimedOut"
+
+
 def test_a_continued_run_has_a_fresh_clock(swf):
     swf.start(executionStartToCloseTimeout="100")
     swf.advance(60)

@@ -238,6 +238,13 @@ def test_a_request_over_one_megabyte_is_too_large_and_the_corrected_one_goes_thr
     assert swf.types(run).count("MarkerRecorded") == 30
 
 
+def test_many_small_decisions_can_be_too_large_as_well(swf):
+    swf.start()
+    task = swf.poll_decision()
+    with pytest.raises(Fault, match="1 MB"):
+        swf.respond(task, *[decision("CancelTimer", timerId="t")] * 14_000)
+
+
 def test_a_list_may_hold_null_where_it_holds_texts_and_nowhere_else(swf):
     """A recorded start has the tag list [null], and the service shows it again."""
     run = swf.start(tagList=[None])
