@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flowdsl.replay")
 
 _MAX_PATH = 160
+_MAX_ID = 220  # leaves room for an attempt's suffix, and for the prefix of a recorded function's marker
 _MAX_EVICTIONS = 100
 _abandoned: list[Branch] = []
 
@@ -46,7 +48,8 @@ class Scope:
     def next_id(self, name: str) -> str:
         """The id of the next thing called `name` in this scope."""
         count = self._counts[name] = self._counts.get(name, 0) + 1
-        return f"{self.path}{name}-{count}"
+        text = f"{self.path}{name}-{count}"
+        return text if len(text) <= _MAX_ID else clean_id(text, _MAX_ID)
 
     def child(self, name: str) -> Scope:
         """A scope below this one, for a branch or for one item of a map."""
@@ -84,6 +87,7 @@ class Hub:
         self._pollers: list[Branch] = []
         self._progressed = False
         self._greenlet = getcurrent()
+        self._outside: Any = None  # the event loop that runs around this hub, in a notebook for instance
         self.branches: dict[Branch, None] = {}
         self.running: Branch | None = None
         self.closing = False
@@ -128,6 +132,7 @@ class Hub:
         if self.running is not None:
             raise InternalError("a hub cannot be run from one of its own branches")
         self._progressed = True
+        self._outside = _running_loop()
         while True:
             while self._ready:
                 branch = self._ready.popleft()
@@ -195,7 +200,10 @@ class Hub:
             self._deliver(branch)
 
     def interrupt(self, branch: Branch, error: BaseException) -> None:
-        """Raise `error` at the line where the branch waits (or will wait next)."""
+        """Raise `error` at the line where the branch waits (or will wait next); in an `async def` it comes as asyncio's `CancelledError`."""
+        if branch.loop is not None and branch.loop.is_waiting:
+            branch.loop.interrupt(error)
+            return
         branch.interrupt = error
         if branch in self._pollers:
             self._pollers.remove(branch)
@@ -207,12 +215,17 @@ class Hub:
             raise error
 
     def here(self) -> Branch:
-        """The branch that is running; refuses code on a thread that is none of this hub's."""
+        """The branch that is running; refuses code on a thread or in an event loop that is none of this hub's."""
         branch = self.running
         if branch is None or getcurrent() is not branch.greenlet:
             raise DefinitionError(
                 "a durable call came from a thread that the workflow started itself. The order of threads can't be replayed: "
                 "call it from the workflow's own code, use spawn(fn) for concurrency, or move the thread into an @activity"
+            )
+        if _running_loop() is not (branch.loop or self._outside):
+            raise DefinitionError(
+                "a durable call came from an event loop that the workflow started itself (asyncio.run?). What wakes that loop is not recorded: "
+                "write the workflow as `async def` and await the call there"
             )
         return branch
 
@@ -252,6 +265,12 @@ def _without_our_frames(error: BaseException) -> BaseException:
     if isinstance(error, Control) or error.__traceback__ is None:
         return error
     return error.with_traceback(error.__traceback__.tb_next)
+
+
+def _running_loop() -> Any:
+    """The event loop that runs on this thread, or None; does not load asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 def _user_line(frame: Any) -> str:

@@ -3,7 +3,8 @@
 Rule 1: one loop per `async def` branch. It has no selector and no thread; when nothing is ready its branch suspends.
 Rule 2: `call_later` is a durable timer. `time()` is the execution's `now()`.
 Rule 3: every task is a scope of its own, so the ids of calls do not depend on how tasks interleave.
-Rule 4: what cannot be durable (sockets, executors, subprocesses, signals) is refused with a sentence.
+Rule 4: what cannot be durable (sockets, executors, subprocesses, signals) is refused with a sentence that says what to write instead.
+Rule 5: a cancellation of the branch is one of its main task, as `asyncio.run` does it on Ctrl-C: the code sees `CancelledError`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from flowdsl.errors import DefinitionError
+from flowdsl.errors import DefinitionError, Evicted
 from flowdsl.lang.context import Call
 from flowdsl.replay.branches import scope
 
@@ -51,6 +52,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._task_inside: asyncio.Task[Any] | None = None
         self._parked = False
         self._closed = False
+        self._main: asyncio.Task[Any] | None = None
+        self._interrupt: BaseException | None = None
 
     @property
     def _runtime(self) -> Runtime:
@@ -60,11 +63,13 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run callbacks until the coroutine's task is done; suspend the branch whenever none is ready."""
-        main = asyncio.Task(coroutine, loop=self)
+        main = self._main = asyncio.Task(coroutine, loop=self)
         self._tasks[main] = None
         try:
             self._run_until(main)
             self._cancel_leftovers(main)
+            if main.cancelled() and self._interrupt is not None:
+                raise self._interrupt
             return main.result()
         except BaseException:
             self._abandon_tasks()
@@ -85,6 +90,16 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 finally:
                     self._parked = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the branch is suspended because no task of the loop can run (and not inside a plain call of one task)."""
+        return self._parked
+
+    def interrupt(self, error: BaseException) -> None:
+        """Cancel the main task; if it ends by that, the branch ends with `error`."""
+        if self._main is not None and self._main.cancel():
+            self._interrupt = error
+
     def _cancel_leftovers(self, main: asyncio.Task[Any]) -> None:
         """As `asyncio.run` does: what is still going when the main task ends is cancelled."""
         leftovers = [t for t in self._tasks if t is not main and not t.done()]
@@ -101,8 +116,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 if coroutine is not None:
                     try:
                         coroutine.close()
-                    except (RuntimeError, ValueError):
-                        continue  # it swallowed its GeneratorExit, or is the one that is running: nothing more can be done
+                    except (RuntimeError, ValueError, Evicted):
+                        continue  # it swallowed its GeneratorExit, is the one that is running, or asked for something in a `finally`
 
     def enter(self) -> None:
         """Make this the running loop of the thread; the branch has the floor."""
@@ -187,22 +202,6 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is none."""
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
-        raise _not_durable("call_soon_threadsafe()", "a thread's moment is not recorded")
-
-    def run_in_executor(self, *args: Any, **kwargs: Any) -> Any:
-        raise _not_durable("run_in_executor()", "what runs in a thread is not recorded")
-
-    def create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        raise _not_durable("opening a connection", "what comes over a socket is not recorded")
-
-    def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
-        raise _not_durable("starting a subprocess", "what it prints is not recorded")
-
-    subprocess_shell = subprocess_exec
-    create_server = create_datagram_endpoint = create_unix_connection = create_connection
-    sock_recv = sock_sendall = sock_connect = sock_accept = add_reader = add_writer = getaddrinfo = create_connection
-
 
 class _DurableTimer(asyncio.TimerHandle):
     __slots__ = ("promise",)
@@ -213,8 +212,29 @@ class _DurableTimer(asyncio.TimerHandle):
         self.promise: Any = None
 
 
-def _not_durable(what: str, why: str) -> DefinitionError:
-    return DefinitionError(f"{what} cannot be durable inside a workflow: {why}. Put it into an @activity (or @cached) function and call that")
+def _refused(name: str) -> Callable[..., Any]:
+    why = next((why for words, why in _WHY_NOT if any(word in name for word in words)), "what it does is not recorded")
+
+    def refuse(self: DeterministicLoop, *args: Any, **kwargs: Any) -> Any:
+        raise DefinitionError(
+            f"{name}() cannot be durable inside a workflow: {why}. Put it into an @activity (or @cached) function and call that"
+        )
+
+    refuse.__name__ = name
+    return refuse
+
+
+_WHY_NOT = (
+    (("executor", "threadsafe"), "what a thread does, and when, is not recorded"),
+    (("subprocess",), "what a subprocess prints is not recorded"),
+    (("signal_handler",), "signals of the operating system are not recorded; a workflow listens to @signal functions"),
+    (("run_", "stop", "close"), "the loop belongs to the workflow; await what is to run"),
+    (("connect", "server", "sock", "reader", "writer", "pipe", "addrinfo", "nameinfo", "tls", "sendfile", "endpoint"), "what comes over a socket is not recorded"),
+)
+
+for _name, _base in vars(asyncio.AbstractEventLoop).items():  # whatever is not written above is refused, in every Python version
+    if not _name.startswith("_") and callable(_base) and _name not in vars(DeterministicLoop):
+        setattr(DeterministicLoop, _name, _refused(_name))
 
 
 if sys.version_info < (3, 12):  # before 3.12 a task that is suspended by a greenlet switch stays "current" of its own loop only

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import ActivityFailed
 from flowdsl.lang.options import UNSET
-from flowdsl.limits import clean_id, digest
+from flowdsl.limits import DATA, clean_id, digest, length
 from flowdsl.model import decisions
 from flowdsl.model.attempts import attempt_id
 
@@ -37,7 +38,7 @@ class Operation:
 
     __slots__ = (
         "asked_at", "attempt", "call", "call_id", "cancelled", "delay", "details", "event_id", "id", "input", "place",
-        "promise", "refusals", "register", "retry_timer", "run_id", "state", "verb",
+        "promise", "register", "registrations", "retry_timer", "run_id", "state", "verb",
     )  # fmt: skip
 
     def __init__(self, verb: str, call_id: str, call: Call, promise: Promise[Any]) -> None:
@@ -48,7 +49,7 @@ class Operation:
         self.promise = promise
         self.attempt = 1
         self.state = ASKED
-        self.refusals = 0
+        self.registrations = 0
         self.register = False  # the service does not know the type: register it before asking again
         self.cancelled = False
         self.asked_at = 0.0
@@ -72,7 +73,7 @@ class Operation:
         self.attempt += 1
         self.id = attempt_id(self.call_id, self.attempt)
         self.state = ASKED
-        self.refusals = 0
+        self.registrations = 0
 
     @property
     def line(self) -> str:
@@ -95,6 +96,29 @@ def activity_failed(name: str, call_id: str, attempt: int, reason: str) -> Activ
     """The error that says which call failed; the cause of the exception that the call raised."""
     tried = f", attempt {attempt}" if attempt > 1 else ""
     return ActivityFailed(f"activity {name} ({call_id}{tried}) failed: {reason}", name=name, call_id=call_id, attempt=attempt, reason=reason)
+
+
+def arguments_digest(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """A digest of arguments that are plain data; empty for others. By it a recorded value is known to belong to the same call."""
+    try:
+        return digest(json.dumps([args, kwargs], sort_keys=True))[:12]
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
+
+def join_record(call_digest: str, text: str) -> str:
+    """A marker's details: `#1a2b3c4d5e6f {"rate": 1.5}`; without the digest where there is none, or no room for it."""
+    joined = f"#{call_digest} {text}"
+    return joined if call_digest and length(joined) <= DATA else text
+
+
+def split_record(details: str | None) -> tuple[str, str]:
+    """The digest of the arguments (empty if it was not recorded), and the text of the outcome."""
+    found = _RECORD.match(details or "")
+    return (found[1], found[2]) if found else ("", details or "")
+
+
+_RECORD = re.compile(r"#([0-9a-f]{12}) (.*)", re.DOTALL)
 
 
 def caller_place() -> tuple[str, int] | None:

@@ -18,7 +18,7 @@ from flowdsl import limits
 from flowdsl.errors import ActivityTimedOut, Cancelled, CancelRequested, ChildFailed, DefinitionError, SignalFailed
 from flowdsl.model.attempts import with_heartbeat
 from flowdsl.model.decisions import RESERVED_TIMER_PREFIX
-from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed
+from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed, split_record
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
@@ -196,7 +196,12 @@ def _child_failure(op: Operation, status: str, reason: str) -> ChildFailed:
 def _marker_recorded(r: Replayer, event_id: int, a: Attributes) -> None:
     name = a["markerName"]
     if ("marker", name) in r.outbox:
-        r.acknowledge(("marker", name), name).state = CLOSED
+        op = r.acknowledge(("marker", name), name)
+        op.state = CLOSED
+        recorded = split_record(a.get("details"))[0]
+        if recorded and op.input and recorded != op.input:
+            r.outbox[("marker", name)] = op
+            raise r.misfit(f"MarkerRecorded (event {event_id}) {name}, recorded for other arguments")
         return
     number = next((n for n in range(1, r.marks[name] + 1) if ("mark", f"{name}#{n}") in r.outbox), None)
     if number is None:
@@ -247,7 +252,14 @@ def _cancel_requested(r: Replayer, _: int, a: Attributes) -> None:
 
 
 def _close_refused(r: Replayer, event_id: int, a: Attributes) -> None:
-    r.refuse_close(f"the refused close (event {event_id}, {a['cause']})")
+    r.refuse_close(a["cause"], f"the refused close (event {event_id}, {a['cause']})")
+
+
+def _continuation_refused(r: Replayer, event_id: int, a: Attributes) -> None:
+    cause = a["cause"]
+    _close_refused(r, event_id, a)
+    if cause != "UNHANDLED_DECISION":
+        r.fail_instead(DefinitionError(f"continue_as_new() of {r.definition.name!r} was refused by the service: {cause}"))
 
 
 def _execution_closed(kind: str, r: Replayer, event_id: int, a: Attributes) -> None:
@@ -261,6 +273,7 @@ def _opened(r: Replayer, op: Operation, event_id: int) -> None:
     op.state, op.event_id, op.register = OPEN, event_id, False
     r.operations[event_id] = op
     r.open[op.verb] += 1
+    r.pauses = 0
 
 
 def _closed(r: Replayer, event_id: int) -> Operation:
@@ -302,7 +315,6 @@ def _failed(r: Replayer, op: Operation, state: str, error: BaseException, final:
 
 
 def _refused(r: Replayer, op: Operation, cause: str) -> None:
-    op.refusals += 1
     if op.promise.is_ready():
         return
     if cause in _RATE_CAUSES:
@@ -313,7 +325,8 @@ def _refused(r: Replayer, op: Operation, cause: str) -> None:
         if not r.open[op.verb]:
             r.paced.add(op.verb)
         _put_back(r, op)
-    elif cause in _UNKNOWN_TYPE_CAUSES and op.refusals <= _MAX_REGISTRATIONS:
+    elif cause in _UNKNOWN_TYPE_CAUSES and op.registrations < _MAX_REGISTRATIONS:
+        op.registrations += 1
         op.register = True
         _put_back(r, op)
     else:
@@ -341,7 +354,9 @@ def _check_target(r: Replayer, op: Operation, event_id: int, recorded_name: str,
         r.outbox[(op.verb, op.id)] = op
         raise r.misfit(f"{op.verb} {recorded_name} {_line(event_id, op.id, a)}")
     recorded = a.get("input")
-    if recorded is not None and op.input is not None and recorded != op.input and op.attempt == 1 and r.values.same(recorded, op.input) is False:
+    if op.input is None:
+        op.input = recorded  # it could not be compared; a later attempt gets the same text
+    if recorded is not None and recorded != op.input and op.attempt == 1 and r.values.same(recorded, op.input) is False:
         r.outbox[(op.verb, op.id)] = op
         raise r.misfit(f"{op.verb} {recorded_name} with {recorded[:200]} {_line(event_id, op.id, a)}")
 
@@ -393,7 +408,7 @@ HANDLERS: Mapping[str, Callable[[Replayer, int, Attributes], None]] = {
     "CompleteWorkflowExecutionFailed": _close_refused,
     "FailWorkflowExecutionFailed": _close_refused,
     "CancelWorkflowExecutionFailed": _close_refused,
-    "ContinueAsNewWorkflowExecutionFailed": _close_refused,
+    "ContinueAsNewWorkflowExecutionFailed": _continuation_refused,
     **{
         kind: partial(_execution_closed, kind)
         for kind in (

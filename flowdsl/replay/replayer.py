@@ -6,6 +6,7 @@ Rule 2: what the code asked for stands in the outbox, in the order in which it w
         What is in the outbox when all events are applied is what this turn sends.
 Rule 3: an acknowledgement of something that is not in the outbox is a misfit: code and history disagree, and nothing is written.
 Rule 4: open activities, timers and children stay below the service's limits; what does not fit waits in the outbox. User code never sees it.
+        What recorded functions returned goes first and always fits, for what is not recorded in the turn in which it ran would run again.
 Rule 5: a change of the order in which things happen here is a new `REPLAY_VERSION`, recorded in every decision task's context.
 """
 
@@ -41,6 +42,9 @@ OPEN_LIMITS: Mapping[str, int] = {
 CLOSE: Key = ("close", "")
 _REFUSED_BESIDE_CLOSE = ("activity", "timer")  # by the service: "Specified decision is incompatible with close decision"
 _RECORDS = ("marker", "mark")  # what ran is recorded, also when the workflow fails right after it
+_MOST_RECORDS = limits.DECISIONS - 2  # of recorded functions in one response, beside a wake-up timer and one more decision
+_MOST_RECORDED = decisions.MAX_BYTES // 6 - limits.DATA  # characters of them; escaped, one takes six bytes
+_LONGEST_PAUSE = 60.0
 
 
 class Replayer:
@@ -78,6 +82,8 @@ class Replayer:
         self.windows: dict[str, int] = dict(OPEN_LIMITS)
         self.paced: set[str] = set()  # kinds held back until the pace timer fires
         self.pace_timer_open = False
+        self.pauses = 0  # pace timers since the service took something
+        self.waiting_to_record = 0  # branches whose recorded function waits for the next turn
         self.signals: dict[str, deque[str | None]] = {}
         self.listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
         self.marks: Counter[str] = Counter()
@@ -92,6 +98,7 @@ class Replayer:
         self.runtime = WorkflowRuntime(self)
         self.hub = Hub(self.runtime)
         self.turn = 0
+        self._records: dict[Key, int] = {}  # recorded in this turn: how many characters
         self._backlog: deque[Mapping[str, Any]] = deque()
         self._close_decision: dict[str, Any] | None = None
         self._ending = False
@@ -191,6 +198,9 @@ class Replayer:
         if key in self.outbox:
             raise InternalError(f"{key} was asked for twice")
         self.outbox[key] = operation
+        if key[0] == "marker":
+            self._records[key] = len(operation.details or "")
+            self._recorded += self._records[key]
 
     def was_sent(self, key: Key) -> bool:
         """Whether the history acknowledges, now or further on, what stands in the outbox under `key`."""
@@ -203,12 +213,18 @@ class Replayer:
         del self.outbox[key]
         return True
 
+    def has_room_to_record(self) -> bool:
+        """Whether one more outcome of a recorded function is sure to go out with this turn."""
+        return len(self._records) < _MOST_RECORDS and self._recorded <= _MOST_RECORDED
+
     def acknowledge(self, key: Key, recorded: str) -> Operation:
         """The history shows that the service took (or refused) `key`."""
         operation = self.outbox.pop(key, None)
         if operation is None:
             raise self.misfit(recorded)
         self.acknowledged[key] += 1
+        if key[0] == "marker":
+            self._recorded -= self._records.pop(key)
         return operation
 
     def misfit(self, recorded: str) -> NonDeterminism:

@@ -23,7 +23,9 @@ from flowdsl.limits import clean_id, seconds
 from flowdsl.model.attempts import attempt_id
 from flowdsl.model.payload import DILL, PREFIX, parse
 from flowdsl.replay.branches import Branch, scope
-from flowdsl.replay.operations import OPEN, STARTED, Operation, activity_failed, caller_place, child_workflow_id
+from flowdsl.replay.operations import (
+    OPEN, STARTED, Operation, activity_failed, arguments_digest, caller_place, child_workflow_id, join_record, split_record,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from flowdsl.replay.journal import Key
@@ -75,11 +77,11 @@ class WorkflowRuntime:
         if limit == 0:
             return False
         timer = self._sleep(Call("sleep", "timeout", (limit,)))
-        hub.wait(lambda: timer.is_ready() or ready(), (*promises, timer) if promises else ())
-        if ready():
+        try:
+            hub.wait(lambda: timer.is_ready() or ready(), (*promises, timer) if promises else ())
+            return ready()
+        finally:
             timer.cancel()
-            return True
-        return False
 
     def spawn(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Promise[Any]:
         """Run ordinary workflow code as a concurrent branch."""
@@ -138,13 +140,15 @@ class WorkflowRuntime:
     def _settle_down(self) -> None:
         """What was started and not waited for still happens, as it would have in plain Python; timers that nobody waits for do not.
 
-        A child that may outlive its parent (child policy `abandon`) is only waited for until it has started.
+        A child that may outlive its parent (child policy `abandon`), or that was cancelled, is only waited for until it has started:
+        before that nobody can ask it to stop.
         """
         replayer = self._replayer
         while True:
             pending = [op.promise for op in replayer.unsettled if not _may_be_left(op)]
             pending += replayer.spawned
-            left = [op for op in replayer.unsettled if op.verb == "workflow" and op.options.child_policy == "abandon" and op.state < STARTED]
+            left = [op for op in replayer.unsettled if _may_be_left(op) and op.state < STARTED]
+            left += [op for op in replayer.operations.values() if op.verb == "workflow" and op.cancelled and op.state < STARTED]
             if not pending and not left:
                 return
             if left:
@@ -166,17 +170,19 @@ class WorkflowRuntime:
             operation.place = caller_place()
         self._replayer.ask(key, operation)
 
-    def _encode(self, operation: Operation, recorded: str | None) -> None:
-        """Make the arguments text, unless the record could not be compared with them anyway."""
-        if recorded is None or _is_comparable(recorded):
-            call = operation.call
-            operation.input = self._replayer.values.encode_call(call.target, call.args, call.kwargs)
+    def _encode(self, operation: Operation) -> None:
+        """Make the arguments text, unless the record could not be compared with them anyway; then the record's text is taken when it comes."""
+        replayer, call = self._replayer, operation.call
+        if replayer.was_sent((operation.verb, operation.id)):
+            accepted = replayer.journal.accepted(operation.verb, operation.id) or {}
+            if not _is_comparable(accepted.get("input") or ""):
+                return
+        operation.input = replayer.values.encode_call(call.target, call.args, call.kwargs)
 
     def _activity(self, call: Call) -> Promise[Any]:
         replayer = self._replayer
         operation = self._operation("activity", call, scope.get().next_id(call.name))
-        recorded = replayer.journal.accepted("activity", operation.id)
-        self._encode(operation, None if recorded is None else recorded.get("input"))
+        self._encode(operation)
         operation.promise.on_cancel = partial(self._cancel, operation)
         self._ask(operation)
         replayer.unsettled[operation] = None
@@ -187,8 +193,7 @@ class WorkflowRuntime:
         replayer = self._replayer
         operation = self._operation("workflow", call, scope.get().next_id(call.name))
         operation.id = child_workflow_id(operation, replayer.workflow_id, replayer.run_id)
-        recorded = replayer.journal.accepted("workflow", operation.id)
-        self._encode(operation, None if recorded is None else recorded.get("input"))
+        self._encode(operation)
         operation.promise.on_cancel = partial(self._cancel, operation)
         if ("workflow", operation.id) in replayer.outbox:
             raise DefinitionError(f"two open children have the same id {operation.id!r}; give each its own with .options(id=…)")
@@ -203,24 +208,42 @@ class WorkflowRuntime:
     def _recorded(self, call: Call, call_id: str, function: Callable[[], Any]) -> Promise[Any]:
         """Run `function` unless the history has its outcome; either way the promise reads the record."""
         replayer = self._replayer
+        self._wait_for_room()
         operation = self._operation("marker", call, call_id)
         operation.id = f"{RECORDED_PREFIX}{call_id}"
+        operation.input = arguments_digest(call.args, call.kwargs)
         recorded = replayer.journal.accepted("marker", operation.id)
-        if recorded is not None:
-            operation.details = recorded.get("details")
-        else:
-            try:
-                value, error = function(), None
-            except Exception as raised:  # noqa: BLE001 - an exception is an outcome, recorded like a value
-                value, error = None, raised
-            operation.details = replayer.values.encode_outcome(call.target, value, error)
+        operation.details = self._record_of(call, operation.input, function) if recorded is None else recorded.get("details")
         self._ask(operation)
-        details = operation.details or ""
-        operation.promise.settle_lazily(lambda: self._read_record(call, call_id, details))
+        text = split_record(operation.details)[1]
+        operation.promise.settle_lazily(lambda: self._read_record(call, call_id, text))
         return operation.promise
 
-    def _read_record(self, call: Call, call_id: str, details: str) -> Any:
-        value, error = self._replayer.values.decode_outcome(call.target, details)
+    def _wait_for_room(self) -> None:
+        """Records that do not fit into this turn's response would be lost with it and their functions run again: let it go out first.
+
+        What waits is decided by what was asked and what was acknowledged, so a replay waits at the same calls.
+        """
+        replayer = self._replayer
+        if replayer.has_room_to_record():
+            return
+        replayer.waiting_to_record += 1
+        try:
+            replayer.hub.wait(replayer.has_room_to_record, ())
+        finally:
+            replayer.waiting_to_record -= 1
+
+    def _record_of(self, call: Call, call_digest: str, function: Callable[[], Any]) -> str:
+        """Run the function and make its outcome text. An exception is an outcome like a value; that a value can't be stored is one too."""
+        values = self._replayer.values
+        try:
+            text = values.encode_outcome(call.target, function(), None)
+        except Exception as raised:  # noqa: BLE001 - see above
+            text = values.encode_outcome(call.target, None, raised)
+        return join_record(call_digest, text)
+
+    def _read_record(self, call: Call, call_id: str, text: str) -> Any:
+        value, error = self._replayer.values.decode_outcome(call.target, text)
         if error is not None:
             raise self._replayer.values.attach_cause(error, activity_failed(call.target.name, call_id, 1, type(error).__name__))
         return value

@@ -5,12 +5,13 @@ Rule 1: two clients per transport, made at the first call, shared by all threads
 Rule 2: botocore repeats nothing. A repeated poll abandons the task that the first one was given, a repeated signal is a second signal; the
         wrapper `Retrying` knows which calls may be repeated.
 Rule 3: botocore's own response parser takes most of a big page's time. Its event `before-parse` lets us read the JSON ourselves; where
-        that event does not come, or the body is no JSON, the plain way gives the same.
+        that event does not come, the plain way gives the same.
 Rule 4: a poll's answer without `startedEventId` is no answer of SWF's, and never taken for an empty poll.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -68,6 +69,14 @@ class BotoTransport:
             raise Fault("InternalFailure", text, retryable=True)
         return result
 
+    def close(self) -> None:
+        """Let go of the connections; a later call makes new ones."""
+        with self._lock:
+            clients = list(self._clients.values())
+            self._clients, self._methods = {}, {}
+        for client in clients:
+            client.close()
+
     def _method(self, operation: str) -> Any:
         with self._lock:  # sessions are not safe to use from several threads; clients are
             client = self._client(poll=operation in POLLS)
@@ -100,16 +109,30 @@ class BotoTransport:
 
 
 def _read_json(*, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """The hook of botocore: read the body here and leave its parser an empty one. Errors are left to botocore."""
+    """The hook of botocore: read the body here and leave its parser an empty one. Refusals are left to botocore.
+
+    Raises `Fault` for a body that is no JSON object; botocore would take a proxy's page for an answer without members.
+    """
     if response_dict["status_code"] != 200:
         return
     try:
-        answer = msgspec.json.decode(response_dict["body"] or b"{}")
+        answer = _decode(response_dict["body"] or b"{}")
+    except ValueError as error:
+        raise Fault(
+            "InternalFailure", f"the answer is no JSON: something on the way is not Amazon SWF ({error})", retryable=True
+        ) from error
+    customized_response_dict[_ANSWER] = answer
+    response_dict["body"] = b"{}"
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError:
-        return
-    if isinstance(answer, dict):
-        customized_response_dict[_ANSWER] = answer
-        response_dict["body"] = b"{}"
+        answer = json.loads(body)  # slower, and takes what others write: half surrogate pairs, for one
+    if not isinstance(answer, dict):
+        raise ValueError(f"a {type(answer).__name__} instead of an object")  # noqa: TRY004 - the text is wrong, not its type
+    return answer
 
 
 def _plain_answer(answer: dict[str, Any]) -> dict[str, Any]:

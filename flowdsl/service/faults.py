@@ -63,6 +63,7 @@ def from_answer(code: str, message: str, status: int) -> Fault:
 def translated() -> Iterator[None]:
     """Turn botocore's exceptions into faults."""
     import botocore.exceptions as aws  # noqa: PLC0415 - loaded with the client
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - loaded with the client
 
     try:
         yield
@@ -72,16 +73,17 @@ def translated() -> Iterator[None]:
         raise from_answer(str(details.get("Code", "")), str(details.get("Message", "")), status) from error
     except aws.ParamValidationError as error:
         raise Fault("ValidationException", str(error)) from error
-    except (aws.BotoCoreError, OSError) as error:
-        raise _without_answer(error, aws) from error
+    except (aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ProxyConnectionError, aws.SSLError) as error:
+        text = f"{error}. Is the address right (region, AWS_ENDPOINT_URL_SWF) and the service up?"
+        raise Fault(NOT_SENT, text, retryable=True) from error
+    except (ResponseParserError, aws.HTTPClientError, aws.IncompleteReadError, OSError) as error:
+        raise Fault(ANSWER_LOST, f"the answer did not come: {error}", retryable=True) from error
+    except aws.BotoCoreError as error:
+        raise _before_sending(error, aws) from error
 
 
-def _without_answer(error: Exception, aws: Any) -> Fault:
-    """The fault of a call that got no answer."""
-    if isinstance(error, (aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ProxyConnectionError, aws.SSLError)):
-        return Fault(NOT_SENT, f"{error}. Is the address right (region, AWS_ENDPOINT_URL_SWF) and the service up?", retryable=True)
-    if isinstance(error, (aws.HTTPClientError, aws.ResponseParserError, aws.IncompleteReadError, OSError)):
-        return Fault(ANSWER_LOST, f"the answer did not come: {error}", retryable=True)
+def _before_sending(error: Exception, aws: Any) -> Fault:
+    """The fault of a call that botocore could not make."""
     if isinstance(error, aws.NoRegionError):
         return Fault("NoRegion", "No AWS region is known. Set AWS_REGION, or `region` in the profile (`aws configure`), or Swf(region=…)")
     if isinstance(error, aws.ProfileNotFound):
@@ -92,8 +94,8 @@ def _without_answer(error: Exception, aws: Any) -> Fault:
             f"No AWS credentials are found ({error}). Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run "
             "`aws configure`; a local server takes any",
         )
-    if isinstance(error, (aws.SSOError, aws.TokenRetrievalError)):
-        return Fault("ExpiredTokenException", f"The AWS session has ended. Run `aws sso login` ({error})")
+    if isinstance(error, (aws.SSOError, aws.TokenRetrievalError, getattr(aws, "LoginError", aws.SSOError))):  # the last one came in 1.41
+        return Fault("ExpiredTokenException", f"The AWS session has ended. Run `aws sso login`, or `aws login` ({error})")
     if isinstance(error, (aws.CredentialRetrievalError, aws.MetadataRetrievalError)):
         return Fault(NOT_SENT, f"the AWS credentials could not be fetched: {error}", retryable=True)
     return Fault(type(error).__name__, str(error))

@@ -55,9 +55,15 @@ class Logging:
 
 
 def _about(members: Mapping[str, Any]) -> list[str]:
-    shown = [f"{name}={members[name]}" for name in _SHOWN if name in members]
+    shown = [f"{name}={_plain(members[name])}" for name in _SHOWN if name in members]
     for name in _SHOWN_IN:
         inner = members.get(name)
         if isinstance(inner, Mapping):
-            shown += [f"{name}.{key}={inner[key]}" for key in _SHOWN if key in inner]
+            shown += [f"{name}.{key}={_plain(inner[key])}" for key in _SHOWN if key in inner]
     return shown + [f"{name}={len(members[name])}" for name in _COUNTED if name in members]
+
+
+def _plain(value: Any) -> str:
+    """A name as it is; one that the service will refuse for its control characters as Python writes it, so that it forges no line."""
+    text = str(value)
+    return text if text.isprintable() else repr(value)

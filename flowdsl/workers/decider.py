@@ -5,6 +5,8 @@ Rule 2: a response is all or nothing. Whatever goes wrong before it leaves the t
 Rule 3: a misfit writes nothing but the fact: the execution stays open, its context says that it is blocked, a reserved timer asks again
         after a while, longer each time, until fitting code is deployed (replay rule 9).
 Rule 4: a recorded function runs inside the decision task; it is timed, and the user is warned at half of the task's time.
+Rule 5: open executions are kept between their tasks (`cache`). What is kept saves time and decides nothing.
+Rule 6: stopping withdraws the open poll where the transport can do that; else it is waited for, and its task is done.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Fault, NonDeterminism
@@ -21,6 +24,10 @@ from flowdsl.lang.scope import ActivityScope
 from flowdsl.model import decisions
 from flowdsl.plain import call_plainly, watch_threads
 from flowdsl.replay.replayer import REPLAY_VERSION, Replayer
+from flowdsl.service.faults import UNKNOWN_RESOURCE
+from flowdsl.service.swf import Swf
+from flowdsl.service.withdrawable import Submits, Withdrawable
+from flowdsl.workers.cache import KEPT, Cache, unseen
 from flowdsl.workers.hooks import Hooks
 from flowdsl.workers.identity import default_identity
 from flowdsl.workers.instances import find_instance
@@ -29,19 +36,20 @@ from flowdsl.workers.polling import PollLoop
 if TYPE_CHECKING:
     from flowdsl.lang.registry import Registry
     from flowdsl.replay.ports import Values
-    from flowdsl.service.swf import Swf
 
 log = logging.getLogger("flowdsl.decider")
 
 BLOCKED_PREFIX = decisions.RESERVED_TIMER_PREFIX + "blocked-"
 _LONGEST_BLOCK = 600.0
 
+Batch = list[dict[str, Any]]
+
 
 class Decider:
     """Decides for all workflows of a registry on one task list.
 
-    `threads` poll and decide side by side; `instances` are what bound workflows run on; `on_response(workflow_id, run_id)` is called after a
-    response that closes an execution.
+    `threads` poll and decide side by side, and each keeps up to `kept` open executions between their tasks; `instances` are what bound
+    workflows run on; `on_response(execution, decisions)` is called after every response that the service has taken.
     """
 
     def __init__(
@@ -52,14 +60,17 @@ class Decider:
         values: Values,
         *,
         threads: int = 1,
+        kept: int = KEPT,
         instances: Sequence[Any] = (),
         identity: str | None = None,
         hooks: Hooks | None = None,
         backend: str = "",
-        on_response: Callable[[str, str], None] | None = None,
+        on_response: Callable[[Mapping[str, str], Batch], None] | None = None,
     ) -> None:
         watch_threads()
-        self._swf = swf
+        self._polls = Withdrawable(swf.transport)
+        self._in_process = isinstance(swf.transport, Submits)
+        self._swf = Swf(self._polls, swf.domain)
         self._task_list = task_list
         self._registry = registry
         self._values = values
@@ -69,7 +80,10 @@ class Decider:
         self._backend = backend
         self._on_response = on_response
         self._unknown: set[tuple[str, str]] = set()
-        self._loops = [PollLoop(self.run_once, self._hooks, f"flowdsl-decider-{n + 1}") for n in range(threads)]
+        self._loops = [self._loop(f"flowdsl-decider-{n + 1}", Cache(kept)) for n in range(threads)]
+
+    def _loop(self, name: str, cache: Cache) -> PollLoop:
+        return PollLoop(lambda: self.run_once(cache), self._hooks, name, on_end=cache.close)
 
     def start(self) -> None:
         """Begin to poll, in background threads."""
@@ -77,66 +91,122 @@ class Decider:
             loop.start()
 
     def stop(self) -> None:
-        """Poll no more; the poll that is open and the decision in hand are finished. Does not wait: see `join`."""
+        """Poll no more; the decision in hand is finished (and the open poll, where it cannot be withdrawn). Does not wait: see `join`."""
         for loop in self._loops:
             loop.stop()
+        self._polls.withdraw()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until every thread has ended; False if some has not after `timeout` seconds."""
         return all([loop.join(timeout) for loop in self._loops])
 
-    def run_once(self) -> bool:
-        """One poll and, if it brought a task, one decision, in the calling thread. Return whether there was a task."""
-        task = self._swf.poll_for_decision_task(task_list=self._task_list, identity=self._identity)
+    def run_once(self, cache: Cache | None = None) -> bool:
+        """One poll and, if it brought a task, one decision, in the calling thread. Return whether there was a task.
+
+        `cache` must be this thread's own; without one nothing is kept.
+        """
+        cache = Cache(0) if cache is None else cache
+        # In this process a history that is missing costs next to nothing, so only what is new is asked for.
+        since_previous = self._in_process and cache.keeps
+        task = self._swf.poll_for_decision_task(task_list=self._task_list, identity=self._identity, since_previous=since_previous)
         if task is None:
             return False
-        self.decide(task)
+        task["events"] += self._swf.further_events(task, task_list=self._task_list, identity=self._identity, since_previous=since_previous)
+        self.decide(task, cache)
         return True
 
-    def decide(self, task: Mapping[str, Any]) -> None:
-        """Handle one decision task: `task` is the first page of the poll's answer."""
-        execution, kind = task["workflowExecution"], task["workflowType"]
+    def decide(self, task: Mapping[str, Any], cache: Cache) -> None:
+        """Handle one decision task: `task` is the poll's answer with all its pages' events."""
+        kind = task["workflowType"]
         definition = self._registry.find("workflow", kind["name"], kind["version"])
         if definition is None:
             self._leave_alone(kind)
             return
-        events = list(task["events"])
-        events += self._swf.further_events(task, task_list=self._task_list, identity=self._identity)
-        recorder = Recorder(execution, events)
-        replayer = Replayer(
+        replayer, answer = self._gone_on(task, cache.take(task, definition)), None
+        if replayer is None:
+            replayer, answer = self._from_the_beginning(task, definition)
+        done = False
+        try:
+            batch, context = answer or (replayer.decisions(), replayer.context())
+            done = self._respond(task, replayer, batch, context)
+        finally:
+            if done and answer is None and not replayer.finished:
+                cache.keep(replayer)
+            else:
+                replayer.close()
+
+    # --- the replayer: a kept one that goes on, or a new one with the whole history
+
+    def _gone_on(self, task: Mapping[str, Any], replayer: Replayer | None) -> Replayer | None:
+        """Feed a kept replayer what is new; None if it does not fit, and is closed."""
+        if replayer is None:
+            return None
+        new = unseen(task["events"], replayer, task)
+        if new is None:
+            replayer.close()
+            return None
+        return replayer if self._feed(replayer, new) is None else None
+
+    def _from_the_beginning(self, task: Mapping[str, Any], definition: Any) -> tuple[Replayer, tuple[Batch, str] | None]:
+        """Replay the whole history; the second value is the answer to a misfit."""
+        events = self._whole_history(task)
+        replayer = self._replayer(task, definition, events)
+        misfit = self._feed(replayer, events)
+        if misfit is None:
+            return replayer, None
+        log.error("%s", misfit)
+        self._hooks.report(misfit, task["workflowExecution"])
+        return replayer, blocked(misfit, events)
+
+    def _feed(self, replayer: Replayer, events: Sequence[Mapping[str, Any]]) -> NonDeterminism | None:
+        """Feed; return the misfit, if there is one. After any other error the replayer is closed."""
+        try:
+            replayer.feed(events)
+        except NonDeterminism as misfit:
+            replayer.close()
+            return misfit
+        except BaseException:
+            replayer.close()
+            raise
+        return None
+
+    def _whole_history(self, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """All events up to the task's own start; the answer may begin later."""
+        events: list[dict[str, Any]] = task["events"]
+        if events and events[0]["eventId"] == 1:
+            return events
+        execution = task["workflowExecution"]
+        whole = self._swf.history(execution["workflowId"], execution["runId"])
+        return list(takewhile(lambda event: event["eventId"] <= task["startedEventId"], whole))
+
+    def _replayer(self, task: Mapping[str, Any], definition: Any, events: Sequence[Mapping[str, Any]]) -> Replayer:
+        execution = task["workflowExecution"]
+        return Replayer(
             definition,
             workflow_id=execution["workflowId"],
             run_id=execution["runId"],
             values=self._values,
-            record=recorder,
+            record=Recorder(execution, events),
             instance=find_instance(definition, self._instances),
             backend=self._backend,
         )
-        try:
-            self._respond(task, replayer, events)
-        finally:
-            replayer.close()
 
-    def _respond(self, task: Mapping[str, Any], replayer: Replayer, events: Sequence[Mapping[str, Any]]) -> None:
+    # --- the response
+
+    def _respond(self, task: Mapping[str, Any], replayer: Replayer, batch: Batch, context: str) -> bool:
+        """Send the decisions; return whether the service has taken them."""
         execution = task["workflowExecution"]
-        try:
-            replayer.feed(events)
-        except NonDeterminism as misfit:
-            log.error("%s", misfit)
-            self._hooks.report(misfit, execution)
-            batch, context = blocked(misfit, events)
-        else:
-            batch, context = replayer.decisions(), replayer.context()
-            self._register(replayer)
+        self._register(replayer)
         try:
             self._swf.respond_decision_task_completed(task_token=task["taskToken"], decisions=batch, execution_context=context)
         except Fault as fault:
-            if fault.code != "UnknownResourceFault":
+            if fault.code != UNKNOWN_RESOURCE:
                 raise
             log.info("a decision for %s came too late; the task was given out again or the execution is closed", execution["workflowId"])
-            return
-        if replayer.finished and self._on_response is not None:
-            self._on_response(execution["workflowId"], execution["runId"])
+            return False
+        if self._on_response is not None:
+            self._on_response(execution, batch)
+        return True
 
     def _register(self, replayer: Replayer) -> None:
         """Tell the service the types it said it does not know."""

@@ -74,7 +74,8 @@ class Heart:
         with self._changed:
             self._attempts.discard(attempt)
             attempt.due = None
-            self._changed.notify_all()
+            if self._stopping:
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """End the thread as soon as no attempt is left."""
@@ -98,32 +99,37 @@ class Heart:
         """Send every beat that is due; return the seconds until the next one, None if there is none."""
         while True:
             with self._changed:
-                while self._heap and self._heap[0][2].due != self._heap[0][0]:
-                    heapq.heappop(self._heap)
-                if not self._heap:
-                    return None
-                left = self._heap[0][0] - self._clock()
-                if left > 0:
+                left = self._seconds_left()
+                if left is None or left > 0:
                     return left
                 attempt = heapq.heappop(self._heap)[2]
                 attempt.due = None
             self._beat(attempt)
 
+    def _seconds_left(self) -> float | None:
+        """Until the next beat; None if there is none. What is stale at the heap's top is thrown away."""
+        while self._heap and self._heap[0][2].due != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] - self._clock() if self._heap else None
+
     def _run(self) -> None:
         while True:
-            left = self.beat()
+            self.beat()
             with self._changed:
                 if self._stopping and not self._attempts:
                     self._thread = None
                     return
-                if not self._heap or left is None or self._heap[0][0] - self._clock() > 0:
+                left = self._seconds_left()
+                if left is None or left > 0:
                     self._changed.wait(left)
 
     def _schedule(self, attempt: Attempt, when: float) -> None:
         if attempt in self._attempts and (attempt.due is None or when < attempt.due):
             attempt.due = when
-            heapq.heappush(self._heap, (when, next(self._numbers), attempt))
-            self._changed.notify_all()
+            entry = (when, next(self._numbers), attempt)
+            heapq.heappush(self._heap, entry)
+            if self._heap[0] is entry:  # only an earlier beat wakes the thread: most attempts end before their first one
+                self._changed.notify_all()
 
     def _beat(self, attempt: Attempt) -> None:
         attempt.beat_at = self._clock()

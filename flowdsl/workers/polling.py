@@ -80,10 +80,21 @@ class Patience:
 
 
 class PollLoop:
-    """A daemon thread that repeats `step` (poll, do, respond; it returns whether there was a task) until it is told to stop."""
+    """A daemon thread that repeats `step` (poll, do, respond; it returns whether there was a task) until it is told to stop.
 
-    def __init__(self, step: Callable[[], bool], hooks: Hooks, name: str, patience: Patience | None = None) -> None:
+    `on_end` is called in that thread when it ends.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[], bool],
+        hooks: Hooks,
+        name: str,
+        patience: Patience | None = None,
+        on_end: Callable[[], object] = lambda: None,
+    ) -> None:
         self._step = step
+        self._on_end = on_end
         self._hooks = hooks
         self._patience = patience or Patience(hooks, name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -105,6 +116,12 @@ class PollLoop:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._repeat()
+        finally:
+            self._on_end()
+
+    def _repeat(self) -> None:
         while not self._patience.stopped:
             try:
                 had_task = self._step()

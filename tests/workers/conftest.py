@@ -58,7 +58,14 @@ class Bench:
         self.swf.respond_decision_task_completed(task_token=task["taskToken"], decisions=decisions)
 
     def schedule(
-        self, definition: Any, *args: Any, call_id: str = "call-1", text: str | None = None, task_list: str = "work", heartbeat: str = "60", **kwargs: Any
+        self,
+        definition: Any,
+        *args: Any,
+        call_id: str = "call-1",
+        text: str | None = None,
+        task_list: str = "work",
+        heartbeat: str = "60",
+        **kwargs: Any,
     ) -> None:
         """Schedule an activity; `text` is its input, if it is not to be that of the arguments."""
         self.swf.register_activity_type(name=definition.name, version=definition.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -213,4 +214,4 @@ def test_no_attempt_is_silent_for_longer_than_a_third_of_its_timeout_while_beats
         if timeout is not None:
             moments = [1000.0, *heard.get(number, []), 1100.0]
             allowed = min(20.0, timeout / 3) + 1e-6
-            assert max(b - a for a, b in zip(moments, moments[1:], strict=False)) <= allowed
+            assert max(b - a for a, b in pairwise(moments)) <= allowed

@@ -200,6 +200,7 @@ def test_the_workers_end_kills_the_process_and_gives_the_activity_back(bench, fo
     worker.stop(0)
     assert worker.join(PATIENCE)
     assert isinstance(bench.failure(hangs), RetryAfter)
+    assert_dead(pids)
 
 
 def test_a_process_dies_with_its_worker(folder) -> None:
@@ -243,3 +244,14 @@ def test_a_module_that_the_process_cannot_import_is_a_failure_that_names_it(benc
         assert "nowhere_to_be_found" in bench.outcome()[1]["reason"]
     finally:
         del sys.modules[module.__name__]
+
+
+def test_a_call_that_cannot_be_carried_into_the_process_is_a_failure_that_says_so(bench) -> None:
+    ledger = Ledger("main")
+    ledger.lines = (x for x in ())
+    bench.schedule(Ledger.book, 3)
+    bench.worker(Ledger.book, instances=[ledger]).run_once()
+    error = bench.failure(Ledger.book)
+    assert isinstance(error, NotSerializable)
+    assert "executor='process'" in error.message
+    assert "generator" in error.message

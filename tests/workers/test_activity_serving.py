@@ -196,7 +196,13 @@ def test_a_poll_that_fails_is_repeated_after_longer_and_longer_waits_and_said_on
     with bench.worker(transport=weather, hooks=Hooks(on_error=lambda error, about: told.append((error.code, about["failures"])))):
         assert weather.over.wait(PATIENCE)
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2]
-    assert told == [("ConnectionError", 1), ("ConnectionError", 2), ("ConnectionError", 3), ("ConnectionError", 4), ("ThrottlingException", 5)]
+    assert told == [
+        ("ConnectionError", 1),
+        ("ConnectionError", 2),
+        ("ConnectionError", 3),
+        ("ConnectionError", 4),
+        ("ThrottlingException", 5),
+    ]
     lines = [record.getMessage() for record in caplog.records]
     assert [("nobody listens" in line, "Rate exceeded" in line, "answered again" in line) for line in lines] == [
         (True, False, False), (False, True, False), (False, False, True),
@@ -299,6 +305,49 @@ def test_a_task_that_an_open_poll_still_brings_is_run(bench) -> None:
     bench.schedule(last_one)
     assert worker.join(PATIENCE)
     assert bench.result(last_one) == "ran"
+
+
+def test_a_task_that_comes_after_the_grace_is_given_back_unrun(bench) -> None:
+    ran: list[bool] = []
+
+    @activity(name="too.late")
+    def too_late() -> None:
+        ran.append(True)
+
+    polls = CountingPolls(bench.service)
+    worker = bench.worker(too_late, transport=polls)
+    worker.start()
+    assert polls.begun.wait(PATIENCE)
+    worker._give_up()
+    worker.stop()
+    bench.schedule(too_late)
+    assert worker.join(PATIENCE)
+    assert isinstance(bench.failure(too_late), RetryAfter)
+    assert ran == []
+
+
+def test_a_bug_of_ours_costs_one_task_and_not_the_thread(bench, monkeypatch, caplog) -> None:
+    @activity(name="fine")
+    def fine() -> None: ...
+
+    for number in range(2):
+        bench.schedule(fine, call_id=f"call-{number}")
+    told: list[BaseException] = []
+    hooks = Hooks(on_error=lambda error, about: told.append(error))
+    worker = bench.worker(fine, hooks=hooks, slots=1)
+    bugs = iter([ZeroDivisionError("ours")])
+    original = worker._outcome
+
+    def outcome(attempt: Any) -> Any:
+        for bug in bugs:
+            raise bug
+        return original(attempt)
+
+    monkeypatch.setattr(worker, "_outcome", outcome)
+    with worker:
+        wait_closed(bench, 1)
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert "could not be run" in caplog.text
 
 
 def test_what_listens_is_cancelled_when_the_grace_is_over_and_given_out_again(bench) -> None:

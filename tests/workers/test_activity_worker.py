@@ -67,7 +67,10 @@ def test_arguments_arrive_as_their_annotations_say_and_keywords_by_name(bench) -
     bench.schedule(moment, at, label="may")
     bench.worker(moment).run_once()
     assert bench.result(moment)[1] == "may"
-    assert '"label":"may"' in next(e for e in bench.events() if e["eventType"] == "ActivityTaskScheduled")["activityTaskScheduledEventAttributes"]["input"]
+    assert (
+        '"label":"may"'
+        in next(e for e in bench.events() if e["eventType"] == "ActivityTaskScheduled")["activityTaskScheduledEventAttributes"]["input"]
+    )
 
 
 @pytest.mark.parametrize("value", [None, 0, "", [], False])
@@ -89,7 +92,9 @@ def test_an_exception_travels_as_itself(bench) -> None:
     assert bench.outcome()[1]["reason"].endswith("CardDeclined: visa: 7")
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), RetryAfter(30), NonRetryable("never"), BaseException("base")])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), RetryAfter(30), NonRetryable("never"), BaseException("base")]
+)
 def test_whatever_a_function_raises_is_a_failure_and_the_worker_survives(bench, error) -> None:
     @activity(name="raises")
     def raises() -> None:
@@ -210,7 +215,18 @@ def test_a_missing_instance_is_a_failure_that_says_what_to_write(bench) -> None:
 @activity
 def about() -> list[Any]:
     it = info()
-    return [it.kind, it.name, it.workflow_id, it.run_id, it.call_id, it.attempt, it.idempotency_key, it.task_list, it.backend, it.heartbeat_details]
+    return [
+        it.kind,
+        it.name,
+        it.workflow_id,
+        it.run_id,
+        it.call_id,
+        it.attempt,
+        it.idempotency_key,
+        it.task_list,
+        it.backend,
+        it.heartbeat_details,
+    ]
 
 
 def test_an_attempt_knows_its_ids_and_its_number(bench) -> None:
