@@ -18,6 +18,8 @@ TESTS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# "compat" puts the folder itself on the path: type checkers look there, and cannot follow setuptools' import hook.
+EDITABLE := --config-settings editable_mode=compat --editable
 # The stamps are files in the environment, so a new environment has none of them.
 CORE := $(VENV)/.flowdsl-core
 TEST := $(VENV)/.flowdsl-test
@@ -56,16 +58,16 @@ docs: $(DOCS)
 $(CORE): $(DESCRIPTION)
 	@echo "Setting up $(VENV) with $(PYTHON) …"
 	@.ci/make-venv $(PYTHON) $(VENV)
-	@$(PIP) --editable .
+	@$(PIP) $(EDITABLE) .
 	@touch $@
 
 $(TEST): $(CORE)
 	@echo "Adding what the tests need to $(VENV) …"
-	@$(PIP) --editable '.[test]'
+	@$(PIP) $(EDITABLE) '.[test]'
 	@touch $@
 
 $(DOCS): $(CORE)
-	@$(PIP) --editable '.[docs]'
+	@$(PIP) $(EDITABLE) '.[docs]'
 	@touch $@
 
 clean:

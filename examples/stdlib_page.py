@@ -211,13 +211,20 @@ class Bar:
 
 
 def runs(log: Sequence[dict[str, Any]]) -> list[Bar]:
-    """The noted lines put together: a run of an activity from its begin to its end."""
+    """The noted lines put together: a run of an activity from its begin to its end.
+
+    What ended in the very moment in which its process died, before the engine had heard of it, is lost as well.
+    """
     found: list[Bar] = []
     going: dict[tuple[int, str, int], Bar] = {}
+    latest: dict[str, Bar] = {}
     for entry in log:
         key = (entry["pid"], entry["package"], entry["attempt"])
         if entry["state"] == "begun":
-            going[key] = Bar(entry["package"], entry["pid"], entry["attempt"], entry["at"])
+            earlier = latest.get(entry["package"])
+            if earlier is not None and earlier.state == "done":
+                earlier.state = "lost"
+            going[key] = latest[entry["package"]] = Bar(entry["package"], entry["pid"], entry["attempt"], entry["at"])
             found.append(going[key])
         elif key in going:
             going[key].end, going[key].state = entry["at"], entry["state"]
@@ -263,15 +270,14 @@ def timeline(log: Sequence[dict[str, Any]]) -> str:
 
 def story(bars_: Sequence[Bar], processes: int) -> str:
     """The timeline in words."""
-    finished = [bar.package for bar in bars_ if bar.state == "done"]
+    finished = sum(bar.state == "done" for bar in bars_)
     failed = sum(bar.state == "failed" for bar in bars_)
     lost = sum(bar.state == "lost" for bar in bars_)
-    again = len(finished) - len(set(finished))
-    died = f' <b class="key lost"></b> {lost} were running when a process died, and were given out again.' if lost else ""
+    died = f' <b class="key lost"></b> {lost} were in hand when a process died, and were given out again.' if lost else ""
     where = "one process" if processes == 1 else f"{processes} processes, one after the other"
     return f"""<p>Every run of every activity, as the activities themselves noted it, in {where}:
-<b class="key" style="background:{DONE}"></b> {len(finished)} finished, <b class="key" style="background:{FAILED}"></b> {failed} failed and
-{"was" if failed == 1 else "were"} retried.{died} Finished and run again all the same: {again}.</p>"""
+<b class="key" style="background:{DONE}"></b> {finished} finished, <b class="key" style="background:{FAILED}"></b> {failed} failed and
+{"was" if failed == 1 else "were"} retried.{died}</p>"""
 
 
 def lay(piece: Sequence[Bar]) -> int:

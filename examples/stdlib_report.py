@@ -1,4 +1,4 @@
-"""The standard library of the Python that runs this, measured: a durable workflow over some two thousand real files.
+"""The standard library of the Python that runs this, measured: a durable workflow over some thousand real files.
 
     python examples/stdlib_report.py          run it; kill it at any point, in any way; run it again: it goes on where it was
 
@@ -12,73 +12,35 @@ What to look at:
 - `draw` writes the page: one HTML file, no scripts, no network.
 
 Every run of an activity is noted in `stdlib_report.log` by the activity itself, outside flowdsl's own records. After a kill that
-file is the witness: an activity that had finished is not in it twice.
+file is the witness: no activity whose end was recorded began once more. (What was in hand at the moment of the kill did: activities
+run at least once.)
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import os
 import platform
 import sys
-import sysconfig
 import time
 import warnings
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stdlib_page
+from stdlib_measure import Function, Measured, Package, count, files_of, folders, is_test, label, merged, split
 
 from flowdsl import Embedded, Execution, Retry, WorkflowTimedOut, activity, cached, gather, info, start, timer, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LIBRARY = Path(sysconfig.get_paths()["stdlib"])
-FILES_AT_ONCE = 40  # a folder with more files is measured in parts, so that no activity takes long and little is lost by a kill
 STAGED_FAILURE = "ast"  # its first attempt fails on purpose
-
-# --- what travels: plain dataclasses, readable JSON in the history ---------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Package:
-    """A folder of the library (`email/mime`), one part of a large folder, or one module (`argparse`)."""
-
-    name: str
-    part: int = 0
-    parts: int = 1
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function worth naming; `complexity` is McCabe's number of independent paths."""
-
-    name: str
-    complexity: int
-    lines: int
-
-
-@dataclass
-class Measured:
-    """What was counted in one package."""
-
-    package: str
-    files: int = 0
-    lines: int = 0
-    functions: int = 0
-    classes: int = 0
-    coroutines: int = 0
-    public: int = 0
-    documented: int = 0
-    unreadable: int = 0
-    hardest: list[Function] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -155,96 +117,6 @@ def report(page: str, log: str, limit: int | None) -> dict[str, Any]:
     return {"page": draw(measured, ranking, page, log), "packages": len(packages), "hardest": ranking.hardest[0].name, **total}
 
 
-# --- counting: ordinary functions ------------------------------------------------------------------------------------
-
-
-def folders() -> Iterator[tuple[str, int]]:
-    """The library's folders (two levels deep) and top modules, each with its number of files."""
-    found: Counter[str] = Counter()
-    for path in LIBRARY.rglob("*.py"):
-        inside = path.relative_to(LIBRARY)
-        if inside.parts[0] in {"site-packages", "dist-packages"}:
-            continue
-        found["/".join(inside.parts[:-1][:2]) or inside.stem] += 1
-    yield from sorted(found.items())
-
-
-def split(name: str, files: int) -> list[Package]:
-    """One package, or as many parts as it takes."""
-    parts = -(-files // FILES_AT_ONCE)
-    return [Package(name, part, parts) for part in range(parts)]
-
-
-def label(package: Package) -> str:
-    """How a package is called in the report."""
-    return package.name if package.parts == 1 else f"{package.name} ({package.part + 1}/{package.parts})"
-
-
-def files_of(package: Package) -> list[Path]:
-    """The files of one package or part, in an order that is the same everywhere."""
-    folder = LIBRARY / package.name
-    if not folder.is_dir():
-        return [folder.with_suffix(".py")]
-    files = sorted(folder.rglob("*.py") if "/" in package.name else folder.glob("*.py"))
-    return files[package.part :: package.parts]
-
-
-def merged(measured: list[Measured]) -> list[Measured]:
-    """One entry for each top folder or module, parts and inner folders added up; tests inside a package count as tests."""
-    total: dict[str, Measured] = {}
-    for m in measured:
-        path = m.package.partition(" (")[0].split("/")
-        name = "/".join(path[:2]) if is_test(m.package) else path[0]
-        one = total.setdefault(name, Measured(name))
-        for number in ("files", "lines", "functions", "classes", "coroutines", "public", "documented", "unreadable"):
-            setattr(one, number, getattr(one, number) + getattr(m, number))
-    return sorted(total.values(), key=lambda m: -m.lines)
-
-
-def is_test(package: str) -> bool:
-    """Whether a package is there to test the others."""
-    return any(part in {"test", "tests", "idle_test"} for part in package.partition(" (")[0].split("/"))
-
-
-BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert, ast.comprehension, ast.match_case)
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
-def count(path: Path, found: Measured) -> None:
-    """Add one file. Some files of the library's tests are broken on purpose: they are counted, not parsed."""
-    source = path.read_bytes()
-    found.files += 1
-    found.lines += source.count(b"\n")
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        found.unreadable += 1
-        return
-    module = ".".join(path.relative_to(LIBRARY).with_suffix("").parts)
-    for node in ast.walk(tree):
-        if isinstance(node, DEFINITIONS):
-            if not node.name.startswith("_"):
-                found.public += 1
-                found.documented += ast.get_docstring(node, clean=False) is not None
-            if isinstance(node, ast.ClassDef):
-                found.classes += 1
-            else:
-                found.functions += 1
-                found.coroutines += isinstance(node, ast.AsyncFunctionDef)
-                found.hardest.append(Function(f"{module}.{node.name}", complexity(node), (node.end_lineno or 0) - node.lineno + 1))
-
-
-def complexity(function: ast.AST) -> int:
-    """McCabe's: one, and one more for every place where the path divides."""
-    paths = 1
-    for node in ast.walk(function):
-        if isinstance(node, BRANCHES):
-            paths += 1
-        elif isinstance(node, ast.BoolOp):
-            paths += len(node.values) - 1
-    return paths
-
-
 # --- the witness -----------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +127,7 @@ def noted(log: str, what: str, package: str) -> Iterator[None]:
 
     def note(state: str) -> None:
         line = {"run": about.run_id, "pid": os.getpid(), "at": time.time(), "state": state}
-        line |= {"what": what, "package": package, "attempt": about.attempt}
+        line |= {"what": what, "package": package, "call": about.call_id, "attempt": about.attempt}
         with Path(log).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -314,7 +186,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; the execution is alive. Start this program again to go on.")
         return 130
-    tell(result, entries(log, execution.run_id), time.monotonic() - began)
+    noted_runs = entries(log, execution.run_id)
+    tell(result, noted_runs, repeated(noted_runs, execution), time.monotonic() - began)
     return 0
 
 
@@ -338,12 +211,24 @@ def done(log: list[dict[str, Any]]) -> Counter[str]:
     return Counter(entry["package"] for entry in log if entry["state"] == "done")
 
 
-def tell(result: dict[str, Any], log: list[dict[str, Any]], seconds: float) -> None:
+def repeated(log: list[dict[str, Any]], execution: Execution) -> list[str]:
+    """Activities that began once more after their end was recorded: what must never be. The witness against the history."""
+    calls: dict[int, str] = {}
+    ended: dict[str, float] = {}
+    for event in execution.history():
+        if event["eventType"] == "ActivityTaskScheduled":
+            calls[event["eventId"]] = event["activityTaskScheduledEventAttributes"]["activityId"]
+        elif event["eventType"] == "ActivityTaskCompleted":
+            scheduled = event["activityTaskCompletedEventAttributes"]["scheduledEventId"]
+            # The id of a second attempt is that of the call with `~2` behind it.
+            ended[calls[scheduled].partition("~")[0]] = event["eventTimestamp"]
+    return sorted(entry["package"] for entry in log if entry["state"] == "begun" and entry["at"] > ended[entry["call"]] + 0.001)
+
+
+def tell(result: dict[str, Any], log: list[dict[str, Any]], again: list[str], seconds: float) -> None:
     """The summary a person reads."""
-    finished = done(log)
     processes = len({entry["pid"] for entry in log})
     failed = sorted({entry["package"] for entry in log if entry["state"] == "failed"})
-    again = sorted(package for package, times in finished.items() if times > 1)
     total = ", ".join(f"{result[name]:,} {name}" for name in ("files", "lines", "functions", "classes", "packages"))
     print(
         f"""
@@ -351,9 +236,9 @@ The standard library of Python {platform.python_version()}
   {total}
   the hardest function to follow: {result["hardest"]}
 How it was made
-  {len(finished)} activities finished, in {processes} process{"es" if processes > 1 else ""}; this one took {seconds:.1f} s
+  {len(done(log))} activities finished, in {processes} process{"es" if processes > 1 else ""}; this one took {seconds:.1f} s
   failed at first and were retried: {", ".join(failed) or "none"}
-  had finished and ran again all the same: {", ".join(again) or "none"}
+  ran again although their end was recorded: {", ".join(again) or "none"}
 The report: {result["page"]}"""
     )
 

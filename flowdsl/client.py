@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Cancelled, DefinitionError, Fault, WorkflowFailed, WorkflowTerminated, WorkflowTimedOut
@@ -20,21 +20,23 @@ from flowdsl.workers.decider import read_context
 
 if TYPE_CHECKING:
     from flowdsl.connection import Connection
-    from flowdsl.worker import Server
+    from flowdsl.leases import Lease
 
 log = logging.getLogger("flowdsl")
 
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 2.0
-_NO_WORKER_AFTER = 15.0
+
+NO_WORKER_AFTER = 15.0
+"""Seconds after which somebody who waits is told that nobody takes the execution's tasks."""
 
 
 class Execution:
     """One workflow execution on a durable backend."""
 
-    def __init__(self, connection: Connection, workflow_id: str, run_id: str, definition: Any = None, server: Server | None = None) -> None:
+    def __init__(self, connection: Connection, workflow_id: str, run_id: str, definition: Any = None, lease: Lease | None = None) -> None:
         self._connection = connection
         self._definition = definition
-        self._server = server
+        self._lease = lease
         self.id = workflow_id
         self.run_id = run_id
 
@@ -55,20 +57,19 @@ class Execution:
             if event["eventType"] != "WorkflowExecutionContinuedAsNew":
                 break
             self.run_id = attributes(event)["newExecutionRunId"]
-        if self._server is not None:
-            self._server.stop(0)
-            self._server = None
+        if self._lease is not None:
+            self._lease.end()
+            self._lease = None
         return self._outcome(event["eventType"], attributes(event))
 
     def _wait_closed(self, deadline: float | None) -> None:
         closed = threading.Event()
         told = self._connection.when_closed(self.id, self.run_id, closed.set)
-        if self._server is not None:
-            self._server.on_closed(self.id, closed.set)
         pause = _FIRST_LOOK
-        began = time.monotonic()
-        warned = False
+        warn_at: float | None = time.monotonic() + NO_WORKER_AFTER
         while True:
+            if not told and self._lease is not None:
+                self._lease.when_closed(self.id, closed.set)
             if not told and self.describe()["executionInfo"]["executionStatus"] == "CLOSED":
                 return
             left = None if deadline is None else deadline - time.monotonic()
@@ -80,17 +81,22 @@ class Execution:
                     return
                 closed.clear()
             pause = min(pause * 1.5, _LONGEST_LOOK)
-            if not told and not warned and time.monotonic() - began > _NO_WORKER_AFTER:
-                warned = self._warn_if_nobody_polls()
+            if not told and warn_at is not None and time.monotonic() >= warn_at:
+                warn_at = None if self._warn_if_nobody_polls() else time.monotonic() + NO_WORKER_AFTER
 
     def _warn_if_nobody_polls(self) -> bool:
-        about = self.describe()
-        if about["openCounts"]["openDecisionTasks"]:
-            log.warning(
-                "%s has waited %d s for a decider on task list %r of domain %r, and nobody took it. Start one:  flowdsl worker TARGET --task-list %s",
-                self.id, _NO_WORKER_AFTER, about["executionConfiguration"]["taskList"]["name"], self._connection.domain,
-                about["executionConfiguration"]["taskList"]["name"],
-            )  # fmt: skip
+        """Say so if a task waits and nothing else has happened for a while; return whether it was said."""
+        task = _task_that_waits(self._connection.swf.history(self.id, self.run_id, reverse=True))
+        if task is None:
+            return False
+        kind, task_list, since = task
+        if time.time() - since < NO_WORKER_AFTER:
+            return False
+        log.warning(
+            "%s has waited %.0f s for somebody to take %s from the task list %r of the domain %r. Start a worker that has the code:  "
+            "flowdsl worker TARGET --backend swf --task-list %s",
+            self.id, time.time() - since, kind, task_list, self._connection.domain, task_list,
+        )  # fmt: skip
         return True
 
     def _outcome(self, kind: str, close: Mapping[str, Any]) -> Any:
@@ -151,14 +157,27 @@ class Execution:
         self._connection.swf.terminate(self.id, reason=reason)
 
     def serve(self) -> None:
-        """Serve it from this process, where the backend does that."""
-        if self._server is None:
-            try:
-                about = self.describe()
-            except Fault:
-                return
-            if about["executionInfo"]["executionStatus"] == "OPEN":
-                self._server = self._connection.serve(about["executionConfiguration"]["taskList"]["name"], [])
+        """Serve it from this process, if it is open, its workflow is known here, and the backend serves what it runs."""
+        about = self.describe()
+        kind = about["executionInfo"]["workflowType"]
+        known = default_registry.find("workflow", kind["name"], kind["version"]) is not None
+        if self._lease is None and known and about["executionInfo"]["executionStatus"] == "OPEN":
+            self._lease = self._connection.serve(about["executionConfiguration"]["taskList"]["name"])
+            self._lease.execution = self.id, self.run_id
+
+
+def _task_that_waits(newest_first: Iterable[Mapping[str, Any]]) -> tuple[str, str, float] | None:
+    """The task that waits for somebody to take it, and since when nothing has happened: (what it is, its task list, epoch seconds)."""
+    taken: set[int] = set()
+    since = None
+    for event in newest_first:
+        about = attributes(event)
+        since = event["eventTimestamp"] if since is None else since
+        if event["eventType"] in ("DecisionTaskScheduled", "ActivityTaskScheduled") and event["eventId"] not in taken:
+            kind = "a decision task" if event["eventType"] == "DecisionTaskScheduled" else f"the activity {about['activityType']['name']!r}"
+            return kind, about["taskList"]["name"], float(since)
+        taken.add(about.get("scheduledEventId", 0))
+    return None
 
 
 class Untyped:

@@ -19,7 +19,7 @@ from flowdsl import config
 from flowdsl.backends import MEMORY, Embedded, Swf
 from flowdsl.data.setup import default_converter
 from flowdsl.data.values import Values
-from flowdsl.errors import DefinitionError, Fault
+from flowdsl.errors import DefinitionError
 from flowdsl.lang.registry import default_registry
 from flowdsl.service.swf import Swf as Service
 
@@ -322,8 +322,3 @@ def _store_beside(backend: Embedded) -> Any:
     if backend.store is not None:
         return backend.store
     return config.store_uri() or ("memory:" if backend.file == MEMORY else os.path.splitext(backend.file)[0] + ".values")
-
-
-def is_unknown(fault: Fault, what: str) -> bool:
-    """Whether a fault says that a domain, type or execution does not exist."""
-    return fault.code == "UnknownResourceFault" and what in fault.message.lower()

@@ -63,8 +63,6 @@ class LocalRun:
         self.status = "OPEN"
         self._parent = parent
         self._started = datetime.now(UTC)
-        self._hub = Hub(self)
-        self._main = Branch("", Promise(self, "the workflow"))
         self._spawned: dict[Promise[Any], None] = {}
         self._timers: list[tuple[float, int, Promise[Any]]] = []
         self._numbers = itertools.count()
@@ -105,6 +103,8 @@ class LocalRun:
 
     def _run_once(self) -> Any:
         target, values = self.call.target, self.values
+        self._hub = Hub(self)  # here, because its greenlets belong to the thread that runs
+        self._main = Branch("", Promise(self, "the workflow"))
         args, kwargs = values.decode_call(target, values.encode_call(target, self.call.args, self.call.kwargs))
         self._hub.begin(self._main, Scope(), target.invoke, (args, kwargs, self.call.instance), {})
         main = self._main.promise
@@ -133,8 +133,6 @@ class LocalRun:
         call = self.call
         self.call = Call(call.kind, call.name, request.call_args, request.call_kwargs, call.target, call.options, call.instance)
         self.run_id = uuid.uuid4().hex
-        self._hub = Hub(self)
-        self._main = Branch("", Promise(self, "the workflow"))
         self._timers.clear()
         self._listeners.clear()
 

@@ -119,22 +119,22 @@ def _start(call: Call, connection: Connection) -> Execution:
     text = connection.values.encode_call(definition, call.args, call.kwargs)
     connection.register(definition)
     workflow_id = options.id or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
-    task_list = options.task_list or connection.task_list_for(workflow_id)
     instances = [] if call.instance is None or isinstance(call.instance, type) else [call.instance]
     for _ in range(_ATTEMPTS_TO_START):
-        server = connection.serve(task_list, instances)
+        lease = connection.serve(options.task_list, instances)
         try:
             run_id = connection.swf.start_workflow_execution(
-                workflow_id=workflow_id, name=definition.name, version=definition.version, task_list=task_list, input=text,
+                workflow_id=workflow_id, name=definition.name, version=definition.version, task_list=lease.task_list, input=text,
                 execution_start_to_close=ONE_YEAR if options.timeout is None else options.timeout, task_start_to_close=options.task_timeout,
                 child_policy=options.child_policy, tag_list=options.tags, task_priority=options.priority,
             )  # fmt: skip
-            return Execution(connection, workflow_id, run_id, definition, server)
-        except Fault as fault:
-            if server is not None:
-                server.stop(0)
-            if fault.code != "WorkflowExecutionAlreadyStartedFault":
+        except BaseException as error:
+            lease.end()
+            if not (isinstance(error, Fault) and error.code == "WorkflowExecutionAlreadyStartedFault"):
                 raise
+        else:
+            lease.execution = workflow_id, run_id
+            return Execution(connection, workflow_id, run_id, definition, lease)
         resumed = _resume(connection, workflow_id, definition, text, instances)
         if resumed is not None:
             return resumed
@@ -159,8 +159,9 @@ def _resume(connection: Connection, workflow_id: str, definition: Any, text: str
     about = connection.swf.describe(workflow_id, run_id)
     if about["executionInfo"]["executionStatus"] != "OPEN":
         return None
-    server = connection.serve(about["executionConfiguration"]["taskList"]["name"], instances)
-    return Execution(connection, workflow_id, run_id, definition, server)
+    lease = connection.serve(about["executionConfiguration"]["taskList"]["name"], instances)
+    lease.execution = workflow_id, run_id
+    return Execution(connection, workflow_id, run_id, definition, lease)
 
 
 def _latest_run(connection: Connection, workflow_id: str) -> str:

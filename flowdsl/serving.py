@@ -129,16 +129,15 @@ class Server:
         """Poll no more; activities that run have `grace` seconds (None: as long as it takes). Does not wait: see `join`."""
         with self._lock:
             self._stopped = True
-            workers = [*self._deciders.values(), *self._activities.values()]
-        for one in workers:
-            if isinstance(one, Decider):
-                one.stop()
-            else:
-                one.stop(grace)
+            deciders, workers = list(self._deciders.values()), list(self._activities.values())
+        for decider in deciders:
+            decider.stop()
+        for worker in workers:
+            worker.stop(grace)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until everything has ended; False if something has not after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            workers = [*self._deciders.values(), *self._activities.values()]
-        return all([one.join(None if deadline is None else max(0.0, deadline - time.monotonic())) for one in workers])  # noqa: C419 - all of them
+            everybody: list[Decider | ActivityWorker] = [*self._deciders.values(), *self._activities.values()]
+        return all([one.join(None if deadline is None else max(0.0, deadline - time.monotonic())) for one in everybody])  # noqa: C419 - all of them

@@ -27,7 +27,7 @@ from flowdsl.workers.hooks import Hooks
 DEFAULT_GRACE = 30.0
 """Seconds that running activities have to end after the first signal."""
 
-LAST_WORDS = 2.0
+LAST_WORDS = 1.0
 """Seconds that cancelled activities have to be given back after the second signal."""
 
 _POLL_END = LONG_POLL + 5.0

@@ -80,11 +80,13 @@ LAZY: dict[tuple[str, str], str] = {
     ("client", "flowdsl.lang.options"): "only for an execution whose code this process does not have",
     ("client", "inspect"): "the same",
     ("connection", "flowdsl.engine"): "only the embedded backend opens an engine",
-    ("connection", "flowdsl.worker"): "the worker builds on connections",
+    ("connection", "flowdsl.serving"): "workers are loaded by who serves",
+    ("connection", "flowdsl.leases"): "the same",
     ("connection", "flowdsl.service.boto"): "only the swf backend reaches AWS",
     ("connection", "flowdsl.service.wrappers"): "the same",
     ("server", "flowdsl.server.run"): "it needs an extra, and `import flowdsl.server` must be able to say so",
     ("server.run", "flowdsl.engine"): "a server in a thread serves what it is given and needs no engine of its own",
+    ("testing", "flowdsl.server"): "only the server needs an extra",
     ("server.run", "resource"): "not on every system",
 }
 

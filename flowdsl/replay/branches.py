@@ -200,7 +200,7 @@ class Hub:
             self._deliver(branch)
 
     def interrupt(self, branch: Branch, error: BaseException) -> None:
-        """Raise `error` at the line where the branch waits (or will wait next); in an `async def` it comes as asyncio's `CancelledError`."""
+        """Raise `error` at the line where the branch waits (or will wait next); an `async def` sees asyncio's `CancelledError`."""
         if branch.loop is not None and branch.loop.is_waiting:
             branch.loop.interrupt(error)
             return
@@ -224,8 +224,8 @@ class Hub:
             )
         if _running_loop() is not (branch.loop or self._outside):
             raise DefinitionError(
-                "a durable call came from an event loop that the workflow started itself (asyncio.run?). What wakes that loop is not recorded: "
-                "write the workflow as `async def` and await the call there"
+                "a durable call came from an event loop that the workflow started itself (asyncio.run?). What wakes that loop is not "
+                "recorded: write the workflow as `async def` and await the call there"
             )
         return branch
 
@@ -238,9 +238,10 @@ class Hub:
             branch.evictions += 1
             if branch.evictions > _MAX_EVICTIONS:
                 _abandoned.append(branch)
-                frame = inspect.currentframe()
-                where = _user_line(frame)
-                log.warning("%s swallows its eviction again and again at %s; it is abandoned. Do not catch BaseException there", branch, where)
+                where = _user_line(inspect.currentframe())
+                log.warning(
+                    "%s swallows its eviction again and again at %s; it is abandoned. Do not catch BaseException there", branch, where
+                )
                 self._greenlet.switch()
         raise Evicted
 

@@ -15,7 +15,7 @@ from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from flowdsl.errors import DefinitionError, Evicted
 from flowdsl.lang.context import Call
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from flowdsl.lang.context import Runtime
     from flowdsl.replay.branches import Branch, Hub
 
+_Ts = TypeVarTuple("_Ts")
+
 _swap_current_task = getattr(asyncio.tasks, "_swap_current_task", None)
 
 
 def drive(hub: Hub, branch: Branch, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end inside `branch`."""
-    loop = DeterministicLoop(hub, branch)
+    loop = DeterministicLoop(hub, branch)  # type: ignore[abstract]  # the methods it seems to lack are set below the class
     branch.loop = loop
     loop.enter()
     try:
@@ -135,17 +137,22 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     # --- what asyncio asks of a loop
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None) -> asyncio.Handle:
+        """Run it when the callbacks before it have run."""
         handle = asyncio.Handle(callback, args, self, context)
         self._callbacks.append(handle)
         if self._parked:
             self._hub.wake(self._branch)
         return handle
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run it after `delay` seconds: a durable timer."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None) -> asyncio.TimerHandle:
+        """Run it when `time()` is `when`: a durable timer."""
         handle = _DurableTimer(when, callback, args, self, context)
         delay = when - self.time()
         if delay <= 0:
@@ -161,13 +168,16 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self._hub.wake(self._branch)
 
     def time(self) -> float:
+        """The execution's `now()`, in epoch seconds."""
         moment = self._runtime.info().now
         return moment.timestamp() if moment is not None else 0.0
 
     def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
+        """A task with a scope of its own for the ids of its calls."""
         inner = scope.get().child("task")
         own = copy_context() if context is None else context.copy()
         own.run(scope.set, inner)
@@ -178,12 +188,15 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return task
 
     def is_running(self) -> bool:
+        """Whether the branch has not ended."""
         return not self._closed
 
     def is_closed(self) -> bool:
+        """Whether the branch has ended."""
         return self._closed
 
     def get_debug(self) -> bool:
+        """Never: asyncio's debug mode looks at the clock."""
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -199,7 +212,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     async def shutdown_asyncgens(self) -> None:
         """Async generators end with their branch."""
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's own signature
         """There is none."""
 
 
@@ -229,7 +242,10 @@ _WHY_NOT = (
     (("subprocess",), "what a subprocess prints is not recorded"),
     (("signal_handler",), "signals of the operating system are not recorded; a workflow listens to @signal functions"),
     (("run_", "stop", "close"), "the loop belongs to the workflow; await what is to run"),
-    (("connect", "server", "sock", "reader", "writer", "pipe", "addrinfo", "nameinfo", "tls", "sendfile", "endpoint"), "what comes over a socket is not recorded"),
+    (
+        ("connect", "server", "sock", "reader", "writer", "pipe", "addrinfo", "nameinfo", "tls", "sendfile", "endpoint"),
+        "what comes over a socket is not recorded",
+    ),
 )
 
 for _name, _base in vars(asyncio.AbstractEventLoop).items():  # whatever is not written above is refused, in every Python version

@@ -65,7 +65,7 @@ class Operation:
     def options(self) -> Options:
         """The options of the call's definition."""
         options = self.call.options
-        assert options is not None  # noqa: S101 - calls with a definition always carry its options
+        assert options is not None  # calls with a definition always carry its options
         return options
 
     def next_attempt(self) -> None:
@@ -95,7 +95,8 @@ def _short(value: Any) -> str:
 def activity_failed(name: str, call_id: str, attempt: int, reason: str) -> ActivityFailed:
     """The error that says which call failed; the cause of the exception that the call raised."""
     tried = f", attempt {attempt}" if attempt > 1 else ""
-    return ActivityFailed(f"activity {name} ({call_id}{tried}) failed: {reason}", name=name, call_id=call_id, attempt=attempt, reason=reason)
+    text = f"activity {name} ({call_id}{tried}) failed: {reason}"
+    return ActivityFailed(text, name=name, call_id=call_id, attempt=attempt, reason=reason)
 
 
 def arguments_digest(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

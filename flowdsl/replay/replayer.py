@@ -5,8 +5,8 @@ Rule 1: events are applied strictly in event-id order, and after each one every 
 Rule 2: what the code asked for stands in the outbox, in the order in which it was asked, until the history acknowledges it.
         What is in the outbox when all events are applied is what this turn sends.
 Rule 3: an acknowledgement of something that is not in the outbox is a misfit: code and history disagree, and nothing is written.
-Rule 4: open activities, timers and children stay below the service's limits; what does not fit waits in the outbox. User code never sees it.
-        What recorded functions returned goes first and always fits, for what is not recorded in the turn in which it ran would run again.
+Rule 4: open activities, timers and children stay below the service's limits; what does not fit waits in the outbox, and user code never
+        sees it. What recorded functions returned goes first and always fits: if it were not recorded in its turn, they would run again.
 Rule 5: a change of the order in which things happen here is a new `REPLAY_VERSION`, recorded in every decision task's context.
 """
 
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
-from flowdsl.errors import CancelRequested, Cancelled, ContinueAsNew, InternalError, NonDeterminism
+from flowdsl.errors import Cancelled, CancelRequested, ContinueAsNew, DefinitionError, InternalError, NonDeterminism
 from flowdsl.lang.promises import Promise
 from flowdsl.model import decisions
 from flowdsl.model.lifecycle import EVENTS
@@ -42,8 +42,8 @@ OPEN_LIMITS: Mapping[str, int] = {
 CLOSE: Key = ("close", "")
 _REFUSED_BESIDE_CLOSE = ("activity", "timer")  # by the service: "Specified decision is incompatible with close decision"
 _RECORDS = ("marker", "mark")  # what ran is recorded, also when the workflow fails right after it
-_MOST_RECORDS = limits.DECISIONS - 2  # of recorded functions in one response, beside a wake-up timer and one more decision
-_MOST_RECORDED = decisions.MAX_BYTES // 6 - limits.DATA  # characters of them; escaped, one takes six bytes
+_MOST_RECORDS = limits.DECISIONS - 2  # of recorded functions in one response: both wake-up timers have room beside them
+_MOST_RECORD_BYTES = decisions.MAX_BYTES - 6 * limits.DATA - 1_024  # one more always fits; escaped, a character takes six bytes
 _LONGEST_PAUSE = 60.0
 
 
@@ -80,6 +80,7 @@ class Replayer:
         self.spawned: dict[Promise[Any], None] = {}
         self.open: Counter[str] = Counter()
         self.windows: dict[str, int] = dict(OPEN_LIMITS)
+        self.widening: set[str] = set()  # kinds whose limit is not ours alone: each one that opens widens the window again
         self.paced: set[str] = set()  # kinds held back until the pace timer fires
         self.pace_timer_open = False
         self.pauses = 0  # pace timers since the service took something
@@ -98,7 +99,8 @@ class Replayer:
         self.runtime = WorkflowRuntime(self)
         self.hub = Hub(self.runtime)
         self.turn = 0
-        self._records: dict[Key, int] = {}  # recorded in this turn: how many characters
+        self._records: dict[Key, int] = {}  # outcomes of recorded functions in the outbox: their bytes
+        self._record_bytes = 0
         self._backlog: deque[Mapping[str, Any]] = deque()
         self._close_decision: dict[str, Any] | None = None
         self._ending = False
@@ -121,7 +123,8 @@ class Replayer:
     def foresee(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Index events that will be fed later: the more of the history is known, the less has to be assumed of the latest turn.
 
-        Without it the last DecisionTaskStarted is taken for a turn; if that decision task then times out it was none, and the replayer is stale.
+        Without it the last DecisionTaskStarted is taken for a turn; if that decision task then times out it was none, and the replayer is
+        stale.
         """
         known = self.journal.last_id
         self.journal.extend(event for event in events if event["eventId"] > known)
@@ -199,8 +202,8 @@ class Replayer:
             raise InternalError(f"{key} was asked for twice")
         self.outbox[key] = operation
         if key[0] == "marker":
-            self._records[key] = len(operation.details or "")
-            self._recorded += self._records[key]
+            size = self._records[key] = decisions.size(DECISIONS["marker"](operation, ""))
+            self._record_bytes += size
 
     def was_sent(self, key: Key) -> bool:
         """Whether the history acknowledges, now or further on, what stands in the outbox under `key`."""
@@ -215,7 +218,7 @@ class Replayer:
 
     def has_room_to_record(self) -> bool:
         """Whether one more outcome of a recorded function is sure to go out with this turn."""
-        return len(self._records) < _MOST_RECORDS and self._recorded <= _MOST_RECORDED
+        return len(self._records) < _MOST_RECORDS and self._record_bytes <= _MOST_RECORD_BYTES
 
     def acknowledge(self, key: Key, recorded: str) -> Operation:
         """The history shows that the service took (or refused) `key`."""
@@ -224,7 +227,7 @@ class Replayer:
             raise self.misfit(recorded)
         self.acknowledged[key] += 1
         if key[0] == "marker":
-            self._recorded -= self._records.pop(key)
+            self._record_bytes -= self._records.pop(key)
         return operation
 
     def misfit(self, recorded: str) -> NonDeterminism:
@@ -237,8 +240,8 @@ class Replayer:
             f"replay of {self.definition.name!r} (workflow id {self.workflow_id}, run {self.run_id}) took another path than its history.\n"
             f"  history   {recorded}\n  now       {doing}\n"
             "  The code changed while this execution was open, or does something that is not recorded (clock, randomness, I/O).\n"
-            "  The execution is left open and unharmed and goes on as soon as fitting code is deployed. Keep the old order of calls for it,\n"
-            "  or register the new code beside the old:  @workflow(version=\"2\")",
+            "  The execution is left open and unharmed and goes on as soon as fitting code is deployed. Keep the old order of calls for\n"
+            '  it, or register the new code beside the old:  @workflow(version="2")',
             recorded=recorded,
             now=doing,
         )
@@ -247,25 +250,35 @@ class Replayer:
 
     def decisions(self) -> list[dict[str, Any]]:
         """What this turn sends: a prefix of the outbox within the service's limits, and a wake-up timer if something is left for later."""
-        sending: list[dict[str, Any]] = []
+        held = any(verb in self.paced for verb, _ in self.outbox)
+        batch, rest = decisions.pack(self._sendable(), max_count=limits.DECISIONS - held)  # room for the pace timer
+        if rest or self.waiting_to_record:
+            batch.append(self._wake_up("more", 0.0))
+        elif held and not self.pace_timer_open:
+            batch.append(self._wake_up("pace", min(_LONGEST_PAUSE, 2.0 ** min(self.pauses, 30))))
+        return batch
+
+    def _sendable(self) -> list[dict[str, Any]]:
+        """Decisions for what may go out now: records first, the close last, and hardly more than one response can carry."""
+        sending = [DECISIONS["marker"](self.outbox[key], self.task_list) for key in self._records]
         opening: Counter[str] = Counter()
         for (verb, _), operation in self.outbox.items():
-            if verb == "close":
+            if verb in ("marker", "close") or verb in self.paced:
                 continue
             if verb in self.windows:
-                if verb in self.paced or self.open[verb] + opening[verb] >= self.windows[verb]:
+                if self.open[verb] + opening[verb] >= self.windows[verb]:
                     continue
                 opening[verb] += 1
             sending.append(DECISIONS[verb](operation, self.task_list))
-        held = CLOSE not in self.outbox and any(verb in self.paced for verb, _ in self.outbox)
-        if CLOSE in self.outbox and self._close_decision is not None:
+            if len(sending) > limits.DECISIONS:
+                return sending  # it will be cut anyway
+        if CLOSE in self.outbox and "close" not in self.paced and self._close_decision is not None:
             sending.append(self._close_decision)
-        batch, rest = decisions.pack(sending, max_count=limits.DECISIONS - held)  # room for the pace timer
-        if rest:
-            batch.append(decisions.start_timer(timer_id=f"{decisions.RESERVED_TIMER_PREFIX}more-{self.journal.last_started}", start_to_fire=0.0))
-        elif held and not self.pace_timer_open:
-            batch.append(decisions.start_timer(timer_id=f"{decisions.RESERVED_TIMER_PREFIX}pace-{self.journal.last_started}", start_to_fire=1.0))
-        return batch
+        return sending
+
+    def _wake_up(self, why: str, delay: float) -> dict[str, Any]:
+        timer_id = f"{decisions.RESERVED_TIMER_PREFIX}{why}-{self.journal.last_started}"
+        return decisions.start_timer(timer_id=timer_id, start_to_fire=delay)
 
     def types_to_register(self) -> list[Operation]:
         """Calls whose type the service said it does not know; they are asked again once it is registered."""
@@ -288,9 +301,20 @@ class Replayer:
         """Whether the body has ended and the execution is closed or closes with this turn."""
         return self._ending
 
-    def refuse_close(self, recorded: str) -> None:
-        """The service did not take the close: it is asked again after the events that came in between."""
-        self.ask(CLOSE, self.acknowledge(CLOSE, recorded))
+    def refuse_close(self, cause: str, event_id: int) -> None:
+        """The service did not take the close. It is asked again: at once after events that came in between, later for other causes.
+
+        A continuation that can't begin (its type is deprecated, say) would never be taken; the execution fails instead.
+        """
+        self.ask(CLOSE, self.acknowledge(CLOSE, f"the refused close (event {event_id}, {cause})"))
+        if cause == "UNHANDLED_DECISION":
+            return
+        if self._close_decision is not None and self._close_decision["decisionType"] == "ContinueAsNewWorkflowExecution":
+            error = DefinitionError(f"continue_as_new() of {self.definition.name!r} was refused by the service: {cause}")
+            reason, details = self.values.encode_failure(self.definition, error)
+            self._close_decision = decisions.fail_workflow_execution(reason=reason, details=details)
+        else:
+            self.paced.add("close")
 
     def end(self, kind: str, event_id: int) -> None:
         """The history shows the execution's close."""

@@ -1,8 +1,8 @@
 """Whether to try again, and when: a pure function of the policy, the attempt and what happened.
 
 Rule 1: an exception is not retried unless a policy says so, as in Python. `RetryAfter` asks for it itself; `NonRetryable` forbids it.
-Rule 2: a lost worker (heartbeat timeout) is no exception: without a policy its activity is given out again up to `LOST_WORKER_RETRIES` times.
-        An explicit policy counts it like any other timeout, so `Retry(attempts=1)` means at most once.
+Rule 2: a lost worker (heartbeat timeout) is no exception: without a policy its activity is given out again up to `LOST_WORKER_RETRIES`
+        times. An explicit policy counts it like any other timeout, so `Retry(attempts=1)` means at most once.
 Rule 3: jitter comes from a generator seeded with the call's id, so every replay draws the same delay.
 """
 
@@ -22,8 +22,8 @@ LOST_WORKER_RETRIES = 3
 def next_delay(policy: Retry | None, *, state: str, error: BaseException, attempt: int, elapsed: float, seed: str) -> float | None:
     """Seconds to wait before attempt `attempt + 1`, or None if there is none.
 
-    `state` is `failed`, `timed_out` or `failed_to_schedule`; `attempt` counts from 1; `elapsed` is seconds since the first attempt was asked for;
-    `seed` names the call.
+    `state` is `failed`, `timed_out` or `failed_to_schedule`; `attempt` counts from 1; `elapsed` is seconds since the first attempt was
+    asked for; `seed` names the call.
     """
     if isinstance(error, NonRetryable):
         return None
@@ -54,4 +54,6 @@ def _covers(policy: Retry, state: str, error: BaseException) -> bool:
     """Whether the policy names the state, or a class of the error, and does not exclude it."""
     if any(isinstance(kind, type) and isinstance(error, kind) for kind in policy.unless) or state in policy.unless:
         return False
-    return state in policy.on or any(isinstance(kind, type) and isinstance(error, kind) for kind in policy.on) or isinstance(error, RetryAfter)
+    if state in policy.on or isinstance(error, RetryAfter):
+        return True
+    return any(isinstance(kind, type) and isinstance(error, kind) for kind in policy.on)

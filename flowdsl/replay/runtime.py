@@ -1,7 +1,8 @@
 """The four verbs inside a replayed workflow: what a call becomes.
 
-Rule 1: a call gets its id from the scope of its branch, goes into the outbox, and its promise is returned; whether history already answers it
-        is none of this file's business. The exceptions are what must be known before its event's place: recorded values and timers' delays.
+Rule 1: a call gets its id from the scope of its branch, goes into the outbox, and its promise is returned; whether history already
+        answers it is none of this file's business. The exceptions are what must be known before its event's place: recorded values and
+        timers' delays.
 Rule 2: a value is made into text at the call's own line, so that a value that cannot be stored is refused there, by name.
 Rule 3: a recorded function runs here, inside the decision, once; what the code gets is what a replay would get: the decoded record.
 """
@@ -24,7 +25,15 @@ from flowdsl.model.attempts import attempt_id
 from flowdsl.model.payload import DILL, PREFIX, parse
 from flowdsl.replay.branches import Branch, scope
 from flowdsl.replay.operations import (
-    OPEN, STARTED, Operation, activity_failed, arguments_digest, caller_place, child_workflow_id, join_record, split_record,
+    OPEN,
+    STARTED,
+    Operation,
+    activity_failed,
+    arguments_digest,
+    caller_place,
+    child_workflow_id,
+    join_record,
+    split_record,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -171,7 +180,7 @@ class WorkflowRuntime:
         self._replayer.ask(key, operation)
 
     def _encode(self, operation: Operation) -> None:
-        """Make the arguments text, unless the record could not be compared with them anyway; then the record's text is taken when it comes."""
+        """Make the arguments text; unless the record could not be compared with them anyway: then its text is taken when it comes."""
         replayer, call = self._replayer, operation.call
         if replayer.was_sent((operation.verb, operation.id)):
             accepted = replayer.journal.accepted(operation.verb, operation.id) or {}
@@ -203,7 +212,8 @@ class WorkflowRuntime:
         return operation.promise
 
     def _cached(self, call: Call) -> Promise[Any]:
-        return self._recorded(call, scope.get().next_id(call.name), lambda: self._replayer.record(call.target, call.args, call.kwargs, call.instance))
+        call_id = scope.get().next_id(call.name)
+        return self._recorded(call, call_id, lambda: self._replayer.record(call.target, call.args, call.kwargs, call.instance))
 
     def _recorded(self, call: Call, call_id: str, function: Callable[[], Any]) -> Promise[Any]:
         """Run `function` unless the history has its outcome; either way the promise reads the record."""

@@ -10,7 +10,7 @@ import pytest
 
 from flowdsl.data import Converter, FileStore, KeyRing, MemoryStore, S3Store, default_converter, store_from
 from flowdsl.data.stores import content_key
-from flowdsl.errors import DefinitionError, PayloadLost
+from flowdsl.errors import DefinitionError, PayloadLost, StoreUnavailable
 from flowdsl.model.payload import Slot, content_digest
 
 SLOT = Slot("orders", "score", "result")
@@ -156,7 +156,7 @@ def test_a_store_that_is_away_fails_by_name():
         def get(self, uri):
             raise ConnectionError("no route to host")
 
-    with pytest.raises(PayloadLost, match=r"argument 'rows' of 'score'.*no route to host"):
+    with pytest.raises(StoreUnavailable, match=r"argument 'rows' of 'score'.*no route to host"):
         Converter(store=Away()).encode(DATA, SLOT, argument="rows")
     text = Converter(store=MemoryStore()).encode(DATA, SLOT)
     with pytest.raises(PayloadLost, match="no route to host"):
@@ -181,7 +181,7 @@ def test_the_s3_client_is_made_when_it_is_needed(bucket):
 
 
 def test_a_missing_bucket_fails_by_name(bucket):
-    with pytest.raises(PayloadLost, match="nowhere"):
+    with pytest.raises(StoreUnavailable, match="nowhere"):
         Converter(store=S3Store("nowhere", client=bucket)).encode(DATA, SLOT)
 
 

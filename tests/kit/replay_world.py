@@ -5,7 +5,8 @@ Nothing here waits or runs in a thread. A test (or hypothesis) chooses each step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flowdsl.data.converter import Converter
@@ -15,7 +16,7 @@ from flowdsl.engine import Engine
 from flowdsl.errors import Fault
 from flowdsl.lang.context import Info, current
 from flowdsl.lang.definitions import Definition
-from flowdsl.lang.registry import default_registry
+from flowdsl.lang.registry import Registry, default_registry
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.model.attempts import split_attempt, split_heartbeat
 from flowdsl.replay.replayer import Replayer
@@ -38,7 +39,10 @@ def plain(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: 
 
 
 class World:
-    def __init__(self, *definitions: Definition[..., Any], quotas: Any = None) -> None:
+    """`definitions` are registered as types (default: all); `code` is what its deciders run, and may be changed: that is a deploy."""
+
+    def __init__(self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry) -> None:
+        self.code = code
         self.engine = Engine(":memory:", quotas=quotas)
         self.now = 1_000_000_000_000
         self.values = make_values()
@@ -59,11 +63,18 @@ class World:
 
     def start(self, workflow: Any, *args: Any, workflow_id: str = "w", **kwargs: Any) -> None:
         self.workflow, self.workflow_id = workflow, workflow_id
+        if default_registry.find("workflow", workflow.name, workflow.version) is None:
+            self.register(workflow)
         self.run_id = self.call(
             "StartWorkflowExecution", domain=DOMAIN, workflowId=workflow_id, workflowType={"name": workflow.name, "version": workflow.version},
             taskList={"name": LIST}, input=self.values.encode_call(workflow, args, kwargs), executionStartToCloseTimeout="1000000",
             taskStartToCloseTimeout="60", childPolicy="TERMINATE",
         )["runId"]  # fmt: skip
+
+    def register(self, definition: Any) -> None:
+        kind = "Workflow" if definition.kind == "workflow" else "Activity"
+        with contextlib.suppress(Fault):  # it is registered already
+            self.call(f"Register{kind}Type", domain=DOMAIN, name=definition.name, version=definition.version)
 
     # --- hands
 
@@ -89,14 +100,12 @@ class World:
         if task is None:
             return False
         run = task["workflowExecution"]
-        definition = default_registry.find("workflow", task["workflowType"]["name"], task["workflowType"]["version"])
+        definition = self.find("workflow", task["workflowType"])
         replayer = self.replayer(workflow=definition, run=(run["workflowId"], run["runId"]))
         try:
             replayer.feed(task["events"])
             for operation in replayer.types_to_register():
-                target = operation.call.target
-                kind = "Workflow" if target.kind == "workflow" else "Activity"
-                self.call(f"Register{kind}Type", domain=DOMAIN, name=target.name, version=target.version)
+                self.register(operation.call.target)
             decisions, context = replayer.decisions(), replayer.context()
         finally:
             replayer.close()
@@ -106,6 +115,10 @@ class World:
         if run["runId"] == self.run_id:
             self.decided.append((task["startedEventId"], decisions))
         return True
+
+    def find(self, kind: str, named: dict[str, str]) -> Any:
+        found = self.code.find(kind, named["name"], named["version"])
+        return found or default_registry.find(kind, named["name"], named["version"]) or self.workflow
 
     def take_activity(self) -> bool:
         task = self.call("PollForActivityTask", domain=DOMAIN, taskList={"name": LIST})
@@ -119,7 +132,7 @@ class World:
         if not self.tasks:
             return False
         task = self.tasks.pop(index % len(self.tasks))
-        target: Any = default_registry.find("activity", task["activityType"]["name"], task["activityType"]["version"])
+        target = self.find("activity", task["activityType"])
         args, kwargs = self.values.decode_call(target, split_heartbeat(task.get("input"))[0])
         try:
             value = plain(target, args, kwargs, None, split_attempt(task["activityId"])[1])
@@ -180,6 +193,34 @@ class World:
         if close["eventType"] == "WorkflowExecutionFailed":
             raise self.values.decode_failure(self.workflow, attributes.get("reason"), attributes.get("details"))
         raise AssertionError(close)
+
+
+class Direct:
+    """The world as a transport, for a real decider."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def call(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        return self.world.call(operation, **params)
+
+
+def live(workflow: Any, *args: Any, quotas: Any = None, steps: int = 400) -> tuple[World, Any]:
+    """A world in which the workflow ran to its end, and what it returned."""
+    world = World(quotas=quotas)
+    world.start(workflow, *args)
+    return world, world.run_to_end(steps)
+
+
+def attributes(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event says beside its type, id and time."""
+    found: dict[str, Any] = next(value for name, value in event.items() if name.endswith("EventAttributes"))
+    return found
+
+
+def kinds(events: Iterable[Mapping[str, Any]], *wanted: str) -> list[str]:
+    """The events' types, in order; only the wanted ones if any are named."""
+    return [e["eventType"] for e in events if not wanted or e["eventType"] in wanted]
 
 
 def fed(replayer: Replayer, slices: Iterable[list[dict[str, Any]]]) -> Replayer:

@@ -1,0 +1,112 @@
+"""Ctrl-C and the end of a process while executions are open: they stay alive, it is said how to come back, and the end is quick and quiet."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from front_kit import Program, Watched, served
+
+PROGRAM = '''
+import sys
+import threading
+import time
+
+from flowdsl import Embedded, Swf, activity, cached, info, run, signal, start, workflow
+
+URL = sys.argv[1]
+BACKEND = Embedded("flows.db") if URL == "embedded" else Swf(endpoint_url=URL)
+
+
+@activity
+def greet(name: str) -> str:
+    print("greeted", name)
+    return f"hello {name}"
+
+
+@signal
+def answer(text: str) -> str:
+    return text
+
+
+@activity
+def endless() -> int:
+    if info().attempt == 1:
+        print("begun")
+        time.sleep(600)
+    return info().attempt
+
+
+@cached
+def looked_up() -> int:
+    print("begun")
+    time.sleep(600)
+    return 1
+
+
+@workflow
+def asking(name: str) -> str:
+    greeting = greet(name)
+    try:
+        return f"{greeting}: {answer.wait()}"
+    finally:
+        greet("nobody")  # when the body is torn down at the end of a process, this must not happen
+
+
+@workflow
+def with_endless() -> int:
+    return endless()
+
+
+@workflow
+def with_lookup() -> int:
+    return looked_up()
+'''
+
+
+@pytest.fixture(params=["embedded", "swf"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        yield "embedded"
+    else:
+        with served() as (address, _):
+            yield address
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "flows.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def program(folder: Path, url: str, code: str) -> Program:
+    return Program(folder, "-c", f"from flows import *\n{code}", url)
+
+
+def test_ctrl_c_leaves_the_execution_alive_and_says_how_to_come_back(folder: Path, url: str) -> None:
+    with program(folder, url, "run(asking.options(id='q-1'), 'ann', backend=BACKEND)") as one:
+        one.until("greeted ann")
+        one.signal(signal.SIGINT)
+        code, errors = one.end()
+    assert code == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    (hint,) = [line for line in errors.splitlines() if "Come back" in line]
+    assert hint.startswith("q-1 goes on. Come back to it with  flowdsl.attach('q-1', backend=")
+    attaching = hint.partition("with  ")[2]
+    code = f"import flowdsl; flowdsl.attach('q-1', backend=BACKEND).signal(answer, 'fine'); print('result', {attaching})"
+    with program(folder, url, code) as two:
+        assert two.until("result") == ["greeted nobody", "result hello ann: fine"]
+        assert two.rest() == []
+
+
+@pytest.mark.parametrize(("flow", "line"), [("asking.options(id='q-1'), 'ann'", "greeted"), ("with_endless", "begun"), ("with_lookup", "begun")])
+def test_a_process_ends_quickly_and_quietly_with_executions_open(folder: Path, url: str, flow: str, line: str) -> None:
+    code = f"start({flow}, backend=BACKEND); print('started'); import time; sys.stdin.readline"
+    waiting = "seen = threading.Event(); import builtins; old = print\n"
+    waiting += "def noting(*a):\n    old(*a)\n    seen.set() if a[0] != 'started' else None\n"
+    waiting += "import flows; flows.print = noting\n"
+    with program(folder, url, f"{waiting}{code}\nseen.wait(60)") as one:
+        one.until(line)
+        assert one.rest() in ([], ["started"])
