@@ -162,8 +162,8 @@ class Execution:
         kind = about["executionInfo"]["workflowType"]
         known = default_registry.find("workflow", kind["name"], kind["version"]) is not None
         if self._lease is None and known and about["executionInfo"]["executionStatus"] == "OPEN":
-            self._lease = self._connection.serve(about["executionConfiguration"]["taskList"]["name"])
-            self._lease.execution = self.id, self.run_id
+            self._lease = self._connection.lease(about["executionConfiguration"]["taskList"]["name"])
+            self._lease.begin(self.id, self.run_id)
 
 
 def _task_that_waits(newest_first: Iterable[Mapping[str, Any]]) -> tuple[str, str, float] | None:

@@ -13,6 +13,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import config
@@ -65,10 +66,10 @@ class Connection:
 
     # --- who serves; each backend answers in its own way
 
-    def serve(self, task_list: str | None, instances: Sequence[Any] = ()) -> Lease:
-        """See to it that an execution is served, if this backend does that: on this task list, or (None) on one that it chooses.
+    def lease(self, task_list: str | None = None) -> Lease:
+        """The right to have an execution served, on this task list, or (None) on one that the backend chooses.
 
-        The lease names the list; whoever sees the execution closed ends it.
+        `Lease.begin` serves it from this process, where this backend does that; whoever sees the execution closed ends the lease.
         """
         raise NotImplementedError
 
@@ -95,13 +96,20 @@ class EmbeddedConnection(Connection):
         self._waiting: dict[Callable[[], None], None] = {}
         self.closed = False
 
-    def serve(self, task_list: str | None, instances: Sequence[Any] = ()) -> Lease:
-        """Begin to serve the file, once; it goes on until the process ends or the connection is closed."""
-        from flowdsl.leases import Lease, remember  # noqa: PLC0415 - workers are loaded by who serves
-        from flowdsl.serving import Server  # noqa: PLC0415 - as above
+    def lease(self, task_list: str | None = None) -> Lease:
+        """The first one that begins serves the file, until the process ends or the connection is closed."""
+        from flowdsl.leases import Lease  # noqa: PLC0415 - workers are loaded by who serves
 
         task_list = task_list or config.task_list()
+        return Lease(task_list, partial(self._serve, task_list))
+
+    def _serve(self, task_list: str, instances: Sequence[Any]) -> None:
+        from flowdsl.leases import remember  # noqa: PLC0415 - workers are loaded by who serves
+        from flowdsl.serving import Server  # noqa: PLC0415 - as above
+
         with self._serving:
+            if self.closed:
+                return
             remember(self._instances, instances)
             if self._server is None:
                 server = Server(self, default_registry, self._instances, every_list=True)
@@ -111,7 +119,6 @@ class EmbeddedConnection(Connection):
                 self._server = server
             else:
                 self._server.start(task_list)
-        return Lease(task_list)
 
     def _lists_in_use(self) -> set[tuple[str, bool]]:
         """The task lists of executions that are open already, and whether decisions are made there."""
@@ -169,8 +176,8 @@ class SwfConnection(Connection):
         super().__init__(backend, Retrying(transport), backend.store if backend.store is not None else config.store_uri())
         self._leases: Leases | None = None
 
-    def serve(self, task_list: str | None, instances: Sequence[Any] = ()) -> Lease:
-        """Serve the execution on a list of its own, until the lease ends; with `serve=False` the fleet's list is named, and others serve it."""
+    def lease(self, task_list: str | None = None) -> Lease:
+        """Served on a list of its own, until the lease ends; with `serve=False` the fleet's list is named, and others serve it."""
         from flowdsl.leases import Lease, Leases  # noqa: PLC0415 - workers are loaded by who serves
 
         task_list = task_list or self.backend.task_list
@@ -179,7 +186,7 @@ class SwfConnection(Connection):
         with self._lock:
             if self._leases is None:
                 self._leases = Leases(self)
-        return self._leases.take(task_list, instances)
+            return self._leases.take(task_list)
 
     def close(self) -> None:
         """Stop serving."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Fault
@@ -25,13 +26,24 @@ if TYPE_CHECKING:
 
 
 class Lease:
-    """One execution's right to be served. `task_list` is where its decision tasks go."""
+    """One execution's right to be served. `task_list` is where its decision tasks go.
 
-    def __init__(self, task_list: str, server: Server | None = None, end: Callable[[Lease], None] | None = None) -> None:
+    It is taken before the execution is started, because the start names the list; and it begins only afterwards: what is open already must not
+    go on, and perhaps end, before it is known that this execution is not the one that has the id.
+    """
+
+    def __init__(self, task_list: str, serve: Callable[[Sequence[Any]], Server | None] | None = None) -> None:
         self.task_list = task_list
         self.execution: tuple[str, str] | None = None
-        self._server = server
-        self._end = end
+        self.on_end: Callable[[Lease], None] | None = None
+        self._serve = serve
+        self._server: Server | None = None
+
+    def begin(self, workflow_id: str, run_id: str, instances: Sequence[Any] = ()) -> None:
+        """Serve this execution. Raises `Fault` where the service cannot be reached or refuses what is registered."""
+        self.execution = workflow_id, run_id
+        if self._serve is not None:
+            self._server = self._serve(instances)
 
     def when_closed(self, workflow_id: str, wake: Callable[[], None]) -> None:
         """Call `wake` once after a decision made here that asks for this execution's end."""
@@ -40,8 +52,8 @@ class Lease:
 
     def end(self) -> None:
         """The execution is closed, or was never started. May be called again."""
-        if self._end is not None:
-            self._end(self)
+        if self.on_end is not None:
+            self.on_end(self)
 
 
 class _Served:
@@ -62,21 +74,22 @@ class Leases:
         self._lock = threading.Lock()
         self._served: dict[str, _Served] = {}
 
-    def take(self, task_list: str | None, instances: Sequence[Any]) -> Lease:
-        """Serve `task_list`, or a free list of our own. Raises `Fault` where the service cannot be reached or refuses what is registered."""
+    def take(self, task_list: str | None) -> Lease:
+        """A lease on `task_list`, or on a free list of our own."""
         with self._lock:
             served = self._free() if task_list is None else self._served.get(task_list)
             if served is None:
                 served = self._new(task_list or f"flowdsl-{uuid.uuid4().hex}", own=task_list is None)
-            remember(served.server.instances, instances)
-            lease = Lease(served.task_list, served.server, self._ended)
+            lease = Lease(served.task_list, partial(self._serve, served))
+            lease.on_end = self._ended
             served.leases.add(lease)
-        try:
-            served.server.start(served.task_list)
-        except BaseException:
-            lease.end()
-            raise
         return lease
+
+    def _serve(self, served: _Served, instances: Sequence[Any]) -> Server:
+        with self._lock:
+            remember(served.server.instances, instances)
+        served.server.start(served.task_list)
+        return served.server
 
     def close(self) -> None:
         """Serve nothing any more; what runs is cancelled."""

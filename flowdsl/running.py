@@ -121,7 +121,7 @@ def _start(call: Call, connection: Connection) -> Execution:
     workflow_id = options.id or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
     instances = [] if call.instance is None or isinstance(call.instance, type) else [call.instance]
     for _ in range(_ATTEMPTS_TO_START):
-        lease = connection.serve(options.task_list, instances)
+        lease = connection.lease(options.task_list)
         try:
             run_id = connection.swf.start_workflow_execution(
                 workflow_id=workflow_id, name=definition.name, version=definition.version, task_list=lease.task_list, input=text,
@@ -133,7 +133,7 @@ def _start(call: Call, connection: Connection) -> Execution:
             if not (isinstance(error, Fault) and error.code == "WorkflowExecutionAlreadyStartedFault"):
                 raise
         else:
-            lease.execution = workflow_id, run_id
+            lease.begin(workflow_id, run_id, instances)
             return Execution(connection, workflow_id, run_id, definition, lease)
         resumed = _resume(connection, workflow_id, definition, text, instances)
         if resumed is not None:
@@ -159,8 +159,8 @@ def _resume(connection: Connection, workflow_id: str, definition: Any, text: str
     about = connection.swf.describe(workflow_id, run_id)
     if about["executionInfo"]["executionStatus"] != "OPEN":
         return None
-    lease = connection.serve(about["executionConfiguration"]["taskList"]["name"], instances)
-    lease.execution = workflow_id, run_id
+    lease = connection.lease(about["executionConfiguration"]["taskList"]["name"])
+    lease.begin(workflow_id, run_id, instances)
     return Execution(connection, workflow_id, run_id, definition, lease)
 
 

@@ -17,12 +17,23 @@ import time
 from flowdsl import Embedded, Swf, activity, cached, info, run, signal, start, workflow
 
 URL = sys.argv[1]
+seen = threading.Event()
 BACKEND = Embedded("flows.db") if URL == "embedded" else Swf(endpoint_url=URL)
+
+
+def say(*words):
+    print(*words)
+    seen.set()
+
+
+def leave_open(flow, *args):
+    start(flow, *args, backend=BACKEND)
+    seen.wait()
 
 
 @activity
 def greet(name: str) -> str:
-    print("greeted", name)
+    say("greeted", name)
     return f"hello {name}"
 
 
@@ -34,14 +45,14 @@ def answer(text: str) -> str:
 @activity
 def endless() -> int:
     if info().attempt == 1:
-        print("begun")
+        say("begun")
         time.sleep(600)
     return info().attempt
 
 
 @cached
 def looked_up() -> int:
-    print("begun")
+    say("begun")
     time.sleep(600)
     return 1
 
@@ -101,12 +112,36 @@ def test_ctrl_c_leaves_the_execution_alive_and_says_how_to_come_back(folder: Pat
         assert two.rest() == []
 
 
-@pytest.mark.parametrize(("flow", "line"), [("asking.options(id='q-1'), 'ann'", "greeted"), ("with_endless", "begun"), ("with_lookup", "begun")])
+@pytest.mark.parametrize(("flow", "line"), [("asking, 'ann'", "greeted ann"), ("with_endless", "begun"), ("with_lookup", "begun")])
 def test_a_process_ends_quickly_and_quietly_with_executions_open(folder: Path, url: str, flow: str, line: str) -> None:
-    code = f"start({flow}, backend=BACKEND); print('started'); import time; sys.stdin.readline"
-    waiting = "seen = threading.Event(); import builtins; old = print\n"
-    waiting += "def noting(*a):\n    old(*a)\n    seen.set() if a[0] != 'started' else None\n"
-    waiting += "import flows; flows.print = noting\n"
-    with program(folder, url, f"{waiting}{code}\nseen.wait(60)") as one:
-        one.until(line)
-        assert one.rest() in ([], ["started"])
+    with program(folder, url, f"leave_open({flow})") as one:
+        assert one.rest() == [line]
+
+
+def test_what_a_process_had_in_hand_at_its_end_is_done_by_the_next_one(folder: Path) -> None:
+    with program(folder, "embedded", "leave_open(with_endless.options(id='e-1'))") as one:
+        assert one.rest() == ["begun"]
+    with program(folder, "embedded", "print(run(with_endless.options(id='e-1'), backend=BACKEND))") as two:
+        assert two.rest() == ["2"]
+
+
+def test_a_forked_child_leaves_its_parents_executions_alone(folder: Path) -> None:
+    code = """
+import os
+execution = start(asking, 'ann', backend=BACKEND)
+seen.wait()
+child = os.fork()
+if child == 0:
+    from flowdsl import FileInUse, executions
+    try:
+        executions(backend=BACKEND)
+    except FileInUse as error:
+        print("refused", error.code)
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(child, 0)
+execution.signal(answer, "still there")
+print(execution.result())
+"""
+    with program(folder, "embedded", "import warnings; warnings.simplefilter('ignore', DeprecationWarning)" + code) as one:
+        assert one.rest() == ["greeted ann", "refused FD120", "greeted nobody", "hello ann: still there"]
