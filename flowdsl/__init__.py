@@ -7,7 +7,6 @@ Importing this package loads the language only; what runs workflows is loaded wh
 from __future__ import annotations
 
 import importlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import (
@@ -68,7 +67,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-logging.getLogger("flowdsl").addHandler(logging.NullHandler())
 
 _LAZY = {
     "run": "running", "start": "running", "attach": "running", "executions": "running",

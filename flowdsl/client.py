@@ -37,6 +37,7 @@ class Execution:
         self._connection = connection
         self._definition = definition
         self._lease = lease
+        self._watched: tuple[str, threading.Event, bool] | None = None
         self.id = workflow_id
         self.run_id = run_id
 
@@ -57,32 +58,45 @@ class Execution:
             if event["eventType"] != "WorkflowExecutionContinuedAsNew":
                 break
             self.run_id = attributes(event)["newExecutionRunId"]
-        if self._lease is not None:
-            self._lease.end()
-            self._lease = None
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
         return self._outcome(event["eventType"], attributes(event))
 
     def _wait_closed(self, deadline: float | None) -> None:
-        closed = threading.Event()
-        told = self._connection.when_closed(self.id, self.run_id, closed.set)
-        pause = _FIRST_LOOK
-        warn_at: float | None = time.monotonic() + NO_WORKER_AFTER
+        closed, told = self._watch()
+        pause, warn_at = _FIRST_LOOK, time.monotonic() + NO_WORKER_AFTER
         while True:
-            if not told and self._lease is not None:
-                self._lease.when_closed(self.id, closed.set)
             if not told and self.describe()["executionInfo"]["executionStatus"] == "CLOSED":
                 return
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if left is not None and left <= 0 and not (told and closed.is_set()):
                 raise TimeoutError(f"the execution {self.id!r} is still open")
             limits = [x for x in (left, None if told else pause) if x is not None]
             if closed.wait(min(limits) if limits else None):
                 if told:
                     return
                 closed.clear()
+                self._listen(closed)
             pause = min(pause * 1.5, _LONGEST_LOOK)
-            if not told and warn_at is not None and time.monotonic() >= warn_at:
-                warn_at = None if self._warn_if_nobody_polls() else time.monotonic() + NO_WORKER_AFTER
+            if not told and time.monotonic() >= warn_at:
+                warn_at = float("inf") if self._warn_if_nobody_polls() else time.monotonic() + NO_WORKER_AFTER
+
+    def _watch(self) -> tuple[threading.Event, bool]:
+        """An event that is set when this run is closed, or may be; and whether that can be relied on. One for all who wait, however often."""
+        if self._watched is None or self._watched[0] != self.run_id:
+            closed = threading.Event()
+            told = self._connection.when_closed(self.id, self.run_id, closed.set)
+            self._watched = self.run_id, closed, told
+            if not told:
+                self._listen(closed)
+        return self._watched[1:]
+
+    def _listen(self, closed: threading.Event) -> None:
+        """Set the event when a decision that is made here closes the execution: sooner than the next look finds it."""
+        lease = self._lease
+        if lease is not None:
+            lease.when_closed(self.id, closed.set)
 
     def _warn_if_nobody_polls(self) -> bool:
         """Say so if a task waits and nothing else has happened for a while; return whether it was said."""
@@ -158,12 +172,14 @@ class Execution:
 
     def serve(self) -> None:
         """Serve it from this process, if it is open, its workflow is known here, and the backend serves what it runs."""
-        about = self.describe()
-        kind = about["executionInfo"]["workflowType"]
-        known = default_registry.find("workflow", kind["name"], kind["version"]) is not None
-        if self._lease is None and known and about["executionInfo"]["executionStatus"] == "OPEN":
-            self._lease = self._connection.lease(about["executionConfiguration"]["taskList"]["name"])
-            self._lease.begin(self.id, self.run_id)
+        if self._lease is None:
+            about = self.describe()
+            kind = about["executionInfo"]["workflowType"]
+            known = default_registry.find("workflow", kind["name"], kind["version"]) is not None
+            if known and about["executionInfo"]["executionStatus"] == "OPEN":
+                self._lease = self._connection.lease(about["executionConfiguration"]["taskList"]["name"]).of(self.id, self.run_id)
+        if self._lease is not None:
+            self._lease.begin()
 
 
 def _task_that_waits(newest_first: Iterable[Mapping[str, Any]]) -> tuple[str, str, float] | None:

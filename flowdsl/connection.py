@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RETENTION_DAYS = 30
 
 CLOSING = 2.0
-"""Seconds that a decision in hand has to end when an embedded file is closed; what takes longer is made again at the next opening."""
+"""Seconds that what is in hand has to be answered when a connection is closed; what takes longer is lost, and done again elsewhere or later."""
 
 
 class Connection:
@@ -193,7 +193,7 @@ class SwfConnection(Connection):
         with self._lock:
             leases, self._leases = self._leases, None
         if leases is not None:
-            leases.close()
+            leases.close(CLOSING)
 
 
 class Engines:

@@ -3,6 +3,7 @@
 Rule 1: an execution has a list of its own, so that nobody else's worker is asked for code it does not have. A list that is free again goes to
         the next execution with its server: how many pollers there are depends on how many executions are open at once, and not on how many
         there were. (A long poll cannot be taken back from Amazon SWF, it ends after a minute; starting anew each time would pile them up.)
+        Very many executions at once share `MOST_LISTS` lists.
 Rule 2: an execution that goes on elsewhere (resumed, attached to), and one that names its list, is served on that list.
 Rule 3: a lease ends when somebody has seen the execution closed: whoever waited for its result; else the server itself, after its own closing
         decision, or when a poll comes back empty. A list without a lease is polled until a poll comes back empty, then no more.
@@ -11,10 +12,11 @@ Rule 3: a lease ends when somebody has seen the execution closed: whoever waited
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flowdsl.errors import Fault
 from flowdsl.lang.registry import default_registry
@@ -23,6 +25,10 @@ from flowdsl.workers.hooks import Hooks
 
 if TYPE_CHECKING:
     from flowdsl.connection import Connection
+
+
+MOST_LISTS: Final = 16
+"""Lists of our own that are served at once; further executions share them. Each costs two open polls and their threads."""
 
 
 class Lease:
@@ -36,14 +42,19 @@ class Lease:
         self.task_list = task_list
         self.execution: tuple[str, str] | None = None
         self.on_end: Callable[[Lease], None] | None = None
+        self._instances: Sequence[Any] = ()
         self._serve = serve
         self._server: Server | None = None
 
-    def begin(self, workflow_id: str, run_id: str, instances: Sequence[Any] = ()) -> None:
-        """Serve this execution. Raises `Fault` where the service cannot be reached or refuses what is registered."""
-        self.execution = workflow_id, run_id
-        if self._serve is not None:
-            self._server = self._serve(instances)
+    def of(self, workflow_id: str, run_id: str, instances: Sequence[Any] = ()) -> Lease:
+        """It is this execution's, whose methods run on these instances."""
+        self.execution, self._instances = (workflow_id, run_id), instances
+        return self
+
+    def begin(self) -> None:
+        """Serve the execution. Raises `Fault` where the service cannot be reached or refuses what is registered."""
+        if self._serve is not None and self._server is None:
+            self._server = self._serve(self._instances)
 
     def when_closed(self, workflow_id: str, wake: Callable[[], None]) -> None:
         """Call `wake` once after a decision made here that asks for this execution's end."""
@@ -91,16 +102,21 @@ class Leases:
         served.server.start(served.task_list)
         return served.server
 
-    def close(self) -> None:
-        """Serve nothing any more; what runs is cancelled."""
+    def close(self, patience: float) -> None:
+        """Serve nothing any more. What runs is cancelled and given back; decisions in hand, and the giving back, have `patience` seconds."""
         with self._lock:
             closing = list(self._served.values())
             self._served.clear()
         for served in closing:
             served.server.stop(0)
+        deadline = time.monotonic() + patience
+        for served in closing:
+            served.server.settle(max(0.0, deadline - time.monotonic()))
 
     def _free(self) -> _Served | None:
-        return next((served for served in self._served.values() if served.own and not served.leases), None)
+        own = [served for served in self._served.values() if served.own]
+        least = min(own, key=lambda served: len(served.leases), default=None)
+        return least if least is not None and (not least.leases or len(own) >= MOST_LISTS) else None
 
     def _new(self, task_list: str, *, own: bool) -> _Served:
         served = _Served(task_list, own=own)
@@ -144,7 +160,11 @@ class Leases:
 
 
 def remember(instances: list[Any], more: Sequence[Any]) -> None:
-    """Add instances for methods to run on; a newer one takes the place of an older one of its class."""
+    """Add instances for methods to run on; a newer one takes the place of an older one of its class, of a base or of a subclass of it.
+
+    Of two that fit nobody could say which one an inherited method was called on.
+    """
     for instance in more:
-        instances[:] = [one for one in instances if type(one) is not type(instance)]
+        kind = type(instance)
+        instances[:] = [one for one in instances if not (isinstance(one, kind) or isinstance(instance, type(one)))]
         instances.append(instance)

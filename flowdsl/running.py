@@ -44,6 +44,7 @@ def run(fn: Callable[P, R], /, *args: Any, backend: str | Backend | None = None,
         return value
     execution = _start(call, connect(where))
     try:
+        execution.serve()
         value = execution.result()
     except KeyboardInterrupt:
         print(f"\n{execution.id} goes on. Come back to it with  {_how_to_attach(execution, backend)}", file=sys.stderr)  # noqa: T201 - a user's terminal
@@ -57,7 +58,9 @@ def start(fn: Callable[P, Any], /, *args: Any, backend: str | Backend | None = N
     call = _call(fn, args, kwargs)
     if isinstance(where, Local):
         return LocalExecution(LocalRun(call, local_values()))
-    return _start(call, connect(where))
+    execution = _start(call, connect(where))
+    execution.serve()
+    return execution
 
 
 def attach(workflow_id: str, run_id: str | None = None, backend: str | Backend | None = None) -> Execution | LocalExecution:
@@ -114,6 +117,7 @@ def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
 
 
 def _start(call: Call, connection: Connection) -> Execution:
+    """Start the execution, or find the open one that has the id; nobody serves it yet."""
     definition, options = call.target, call.options
     assert options is not None  # noqa: S101 - workflow calls always carry their options
     text = connection.values.encode_call(definition, call.args, call.kwargs)
@@ -133,8 +137,7 @@ def _start(call: Call, connection: Connection) -> Execution:
             if not (isinstance(error, Fault) and error.code == "WorkflowExecutionAlreadyStartedFault"):
                 raise
         else:
-            lease.begin(workflow_id, run_id, instances)
-            return Execution(connection, workflow_id, run_id, definition, lease)
+            return Execution(connection, workflow_id, run_id, definition, lease.of(workflow_id, run_id, instances))
         resumed = _resume(connection, workflow_id, definition, text, instances)
         if resumed is not None:
             return resumed
@@ -160,8 +163,7 @@ def _resume(connection: Connection, workflow_id: str, definition: Any, text: str
     if about["executionInfo"]["executionStatus"] != "OPEN":
         return None
     lease = connection.lease(about["executionConfiguration"]["taskList"]["name"])
-    lease.begin(workflow_id, run_id, instances)
-    return Execution(connection, workflow_id, run_id, definition, lease)
+    return Execution(connection, workflow_id, run_id, definition, lease.of(workflow_id, run_id, instances))
 
 
 def _latest_run(connection: Connection, workflow_id: str) -> str:

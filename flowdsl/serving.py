@@ -137,7 +137,15 @@ class Server:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until everything has ended; False if something has not after `timeout` seconds."""
+        return self._wait(timeout, "join")
+
+    def settle(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was taken is answered; open polls are not waited for. False if it is not after `timeout` seconds."""
+        return self._wait(timeout, "settle")
+
+    def _wait(self, timeout: float | None, how: str) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            everybody: list[Decider | ActivityWorker] = [*self._deciders.values(), *self._activities.values()]
-        return all([one.join(None if deadline is None else max(0.0, deadline - time.monotonic())) for one in everybody])  # noqa: C419 - all of them
+            everybody = [*self._deciders.values(), *self._activities.values()]
+        waits: list[Callable[[float | None], bool]] = [getattr(one, how) for one in everybody]
+        return all([wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for wait in waits])  # noqa: C419 - all of them

@@ -17,6 +17,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from flowdsl.backends import MEMORY, Embedded, Swf
 from flowdsl.connection import disconnect, install
@@ -30,13 +31,13 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def embedded(path: str = MEMORY, *, clock: Clock | None = None) -> Iterator[Embedded]:
+def embedded(path: str = MEMORY, *, clock: Clock | None = None, store: Any = None) -> Iterator[Embedded]:
     """An embedded backend of its own, in memory unless `path` names a file; what is open when the block ends stays in that file.
 
-    `clock` is a `SkippingClock` that begins now unless another one is given. Raises what opening an engine's file raises
+    `clock` is a `SkippingClock` that begins now unless another one is given; `store` is where large values go. Raises what opening an engine's file raises
     (`FileInUse`, `NotAnEngineFile`), and `DefinitionError` if the file is open in this process.
     """
-    backend = Embedded(path, domain=f"testing-{next(_numbers)}") if path == MEMORY else Embedded(path)
+    backend = Embedded(path, domain=f"testing-{next(_numbers)}", store=store) if path == MEMORY else Embedded(path, store=store)
     service = _service(path, clock)
     try:
         install(backend, service)
@@ -50,7 +51,7 @@ def embedded(path: str = MEMORY, *, clock: Clock | None = None) -> Iterator[Embe
 
 
 @contextmanager
-def server(path: str = MEMORY, *, clock: Clock | None = None) -> Iterator[Swf]:
+def server(path: str = MEMORY, *, clock: Clock | None = None, store: Any = None) -> Iterator[Swf]:
     """A server in this process that speaks Amazon SWF's protocol on a free port of this machine, and the backend that reaches it.
 
     The backend goes through boto3; its `endpoint_url` is what any other client of SWF can be pointed at, with any credentials.
@@ -62,7 +63,7 @@ def server(path: str = MEMORY, *, clock: Clock | None = None) -> Iterator[Swf]:
 
     session = boto3.Session(aws_access_key_id="flowdsl", aws_secret_access_key="flowdsl", region_name=_REGION)  # noqa: S106 - anything does
     with ThreadedServer(_service(path, clock)) as url:
-        backend = Swf(endpoint_url=url, session=session, region=_REGION)
+        backend = Swf(endpoint_url=url, session=session, region=_REGION, store=store)
         try:
             yield backend
         finally:

@@ -27,8 +27,8 @@ from flowdsl.workers.hooks import Hooks
 DEFAULT_GRACE = 30.0
 """Seconds that running activities have to end after the first signal."""
 
-LAST_WORDS = 1.0
-"""Seconds that cancelled activities have to be given back after the second signal."""
+LAST_WORDS = 2.0
+"""Seconds that decisions in hand have to end, and cancelled activities to be given back, after the second signal."""
 
 _POLL_END = LONG_POLL + 5.0
 
@@ -83,7 +83,7 @@ class Worker:
             if self._notes.get() == "ended":
                 return
             self._server.stop(0)
-            self._server.join(LAST_WORDS)
+            self._server.settle(LAST_WORDS)
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

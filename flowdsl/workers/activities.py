@@ -79,6 +79,7 @@ class ActivityWorker:
         self._heart = Heart(self._swf, gap=0.0 if in_process else GAP, longest=1.0 if in_process else LONGEST)
         self._executors = Executors(copy_context())
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
         self._running: dict[Attempt, Crew | None] = {}
         self._stopping = False
         self._gave_up = False
@@ -123,6 +124,11 @@ class ActivityWorker:
         """Wait until everything is answered and every thread has ended; False if that is not so after `timeout` seconds."""
         return all([crew.join(timeout) for crew in self._crews])  # noqa: C419 - all of them are waited for
 
+    def settle(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was taken is answered; open polls are not waited for. False if it is not after `timeout` seconds."""
+        with self._answered:
+            return self._answered.wait_for(lambda: not self._running, timeout)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -161,6 +167,7 @@ class ActivityWorker:
         self._heart.remove(attempt)
         with self._lock:
             self._running.pop(attempt, None)
+            self._answered.notify_all()
 
     def _end(self) -> None:
         """Let go of the heart and the event loop once nobody needs them any more."""

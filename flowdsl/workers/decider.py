@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +82,8 @@ class Decider:
         self._backend = backend
         self._on_response = on_response
         self._unknown: set[tuple[str, str]] = set()
+        self._in_hand = 0
+        self._answered = threading.Condition()
         self._loops = [self._loop(f"flowdsl-decider-{n + 1}", Cache(kept)) for n in range(threads)]
 
     def _loop(self, name: str, cache: Cache) -> PollLoop:
@@ -100,6 +104,22 @@ class Decider:
         """Wait until every thread has ended; False if some has not after `timeout` seconds."""
         return all([loop.join(timeout) for loop in self._loops])
 
+    def settle(self, timeout: float | None = None) -> bool:
+        """Wait until no decision is in hand; open polls are not waited for. False if one still is after `timeout` seconds."""
+        with self._answered:
+            return self._answered.wait_for(lambda: not self._in_hand, timeout)
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        with self._answered:
+            self._in_hand += 1
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._in_hand -= 1
+                self._answered.notify_all()
+
     def run_once(self, cache: Cache | None = None) -> bool:
         """One poll and, if it brought a task, one decision, in the calling thread. Return whether there was a task.
 
@@ -111,8 +131,10 @@ class Decider:
         task = self._swf.poll_for_decision_task(task_list=self._task_list, identity=self._identity, since_previous=since_previous)
         if task is None:
             return False
-        task["events"] += self._swf.further_events(task, task_list=self._task_list, identity=self._identity, since_previous=since_previous)
-        self.decide(task, cache)
+        with self._holding():
+            further = self._swf.further_events(task, task_list=self._task_list, identity=self._identity, since_previous=since_previous)
+            task["events"] += further
+            self.decide(task, cache)
         return True
 
     def decide(self, task: Mapping[str, Any], cache: Cache) -> None:

@@ -1,13 +1,14 @@
-"""One suite, every backend. A test takes `stage` and says by a mark where it can be played; without one it is played everywhere.
+"""One suite, every backend. A test takes `stage`; `@pytest.mark.stages(*DURABLE)` says where it can be played, else it is played everywhere.
 
-`@pytest.mark.stages("embedded", "server")` for what needs a history; `handles` for what needs a handle (everything but plain calls).
-Engines are shared by the tests of a file; their ids are their own (`new_id`).
+`plain` calls the workflow as a function, `local` runs it in this process, `embedded` on the engine, `replayed` on the engine with a decider
+that keeps nothing (every decision is made from the beginning of the history), `server` over HTTP through unmodified boto3.
+The tests of a file share an engine; their ids are their own (`new_id`). On the engines time jumps.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +16,12 @@ from contract_stage import Stage
 
 import flowdsl.testing
 from flowdsl import Local, Swf
+from flowdsl.workers.decider import Decider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ALL = ("plain", "local", "embedded", "server")
+ALL = ("plain", "local", "embedded", "replayed", "server")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,15 +40,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The backend of this scenario."""
+    with opened(request.param) as one:
+        yield one
+
+
+@pytest.fixture
+def own_stage(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Stage]:
+    """The same backend with an engine of its own, for what would disturb others."""
+    with opened(stage.name) as one:
+        yield one
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Stage]:
+    """A stage, for as long as the block runs."""
     clock = flowdsl.testing.SkippingClock()
     with ExitStack() as stack:
-        if request.param == "plain":
+        if name == "plain":
             yield Stage("plain")
-        elif request.param == "local":
+        elif name == "local":
             yield Stage("local", Local())
-        elif request.param == "embedded":
-            yield Stage("embedded", stack.enter_context(flowdsl.testing.embedded(clock=clock)), clock)
-        elif request.param == "server":
+        elif name == "aws":
+            yield Stage("aws", Swf())
+        elif name == "server":
             yield Stage("server", stack.enter_context(flowdsl.testing.server(clock=clock)), clock)
         else:
-            yield Stage("aws", Swf())
+            if name == "replayed":
+                stack.enter_context(pytest.MonkeyPatch.context()).setitem(Decider.__init__.__kwdefaults__, "kept", 0)
+            yield Stage(name, stack.enter_context(flowdsl.testing.embedded(clock=clock)), clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from contract_stage import events
+from contract_stage import DURABLE, HANDLES, events, wait_for
 
 from flowdsl import activity, cached, signal, sleep, spawn, timer, workflow
 
@@ -70,7 +70,7 @@ def test_asyncio_gather_runs_coroutines_side_by_side(stage):
     assert stage.run(gathers, [1, 2, 3]) == [10, 20, 30, 11, 21, 31]
 
 
-@pytest.mark.stages("embedded", "server")
+@pytest.mark.stages(*DURABLE)
 def test_what_asyncio_gathers_is_scheduled_in_one_decision(stage):
     execution = stage.start(gathers, [1, 2, 3])
     execution.result()
@@ -251,7 +251,7 @@ def test_an_async_workflow_waits_for_a_signal_that_never_comes(stage):
     assert stage.run(waits_for_a_signal, stage.seconds(5)) == "nobody"
 
 
-@pytest.mark.stages("local", "embedded", "server")
+@pytest.mark.stages(*HANDLES)
 def test_an_async_workflow_waits_for_a_signal(stage):
     execution = stage.start(waits_for_a_signal, None)
     execution.signal(approved, by="ann")

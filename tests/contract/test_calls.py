@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from contract_stage import events, new_id
+from contract_stage import DURABLE, events, new_id
 
 from flowdsl import activity, as_completed, first, gather, sleep, spawn, workflow
 
-HANDLES = ("local", "embedded", "server")
-DURABLE = ("embedded", "server")
 
 
 @activity

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from contract_stage import events
+from contract_stage import DURABLE, events
 
 from flowdsl import activity, cached, gather, timer, workflow
 
-DURABLE = ("embedded", "server")
 
 
 class Payments:

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from contract_stage import events, new_id
+from contract_stage import DURABLE, causes, events, new_id, wait_for
 
 from flowdsl import (
     ActivityFailed,
@@ -21,7 +21,6 @@ from flowdsl import (
     workflow,
 )
 
-DURABLE = ("embedded", "server")
 QUICK = {"first": 0.01, "cap": 0.01, "jitter": False}
 
 calls: Counter[str] = Counter()
@@ -62,16 +61,7 @@ def test_the_last_attempts_exception_is_raised_as_itself(stage):
     with pytest.raises(Busy, match="attempt 4") as caught:
         stage.run(calls_flaky, key, 99)
     assert calls[key] == 4
-    assert _activity_failure(caught.value).attempt == 4
-
-
-def _activity_failure(error: BaseException) -> ActivityFailed:
-    """The `ActivityFailed` in the chain of causes."""
-    cause = error.__cause__
-    while cause is not None and not isinstance(cause, ActivityFailed):
-        cause = cause.__cause__
-    assert cause is not None
-    return cause
+    assert [cause.attempt for cause in causes(caught.value) if isinstance(cause, ActivityFailed)] == [4]
 
 
 @activity
@@ -183,7 +173,7 @@ def test_an_attempt_that_is_out_of_time_is_tried_again_on_a_service(stage):
     released[key] = threading.Event()
     execution = stage.start(calls_a_hanging_one, key, 20, 2)
     try:
-        _wait_for(lambda: calls[key] == 1)
+        wait_for(lambda: calls[key] == 1)
         stage.clock.advance(21)
         assert execution.result() == "attempt 2"
     finally:
@@ -197,7 +187,7 @@ def test_the_last_timeout_is_raised_as_activity_timed_out(stage):
     released[key] = threading.Event()
     execution = stage.start(calls_a_hanging_one, key, 20, 1)
     try:
-        _wait_for(lambda: calls[key] == 1)
+        wait_for(lambda: calls[key] == 1)
         stage.clock.advance(21)
         with pytest.raises(ActivityTimedOut) as caught:
             execution.result()
@@ -205,12 +195,6 @@ def test_the_last_timeout_is_raised_as_activity_timed_out(stage):
         released[key].set()
     assert caught.value.kind == "START_TO_CLOSE"
     assert isinstance(caught.value, TimeoutError)
-
-
-def _wait_for(condition) -> None:
-    turn = threading.Event()
-    while not condition():
-        turn.wait(0.005)
 
 
 # --- how long between ------------------------------------------------------------------------------------------------
@@ -360,10 +344,7 @@ def test_a_child_that_fails_every_time_raises_its_last_exception(stage):
     with pytest.raises(Busy, match="attempt 3") as caught:
         stage.run(parent_of_flaky, key, 99, "busy", None)
     assert calls[key] == 3
-    causes = [caught.value.__cause__]
-    while causes[-1] is not None:
-        causes.append(causes[-1].__cause__)
-    assert [cause.attempt for cause in causes if isinstance(cause, ChildFailed)] == [3]
+    assert [cause.attempt for cause in causes(caught.value) if isinstance(cause, ChildFailed)] == [3]
 
 
 def test_a_non_retryable_child_is_not_tried_again(stage):

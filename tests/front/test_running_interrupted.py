@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from front_kit import Program, Watched, served
+from front_kit import Program, served
 
 PROGRAM = '''
 import sys
@@ -98,7 +98,7 @@ def program(folder: Path, url: str, code: str) -> Program:
 
 def test_ctrl_c_leaves_the_execution_alive_and_says_how_to_come_back(folder: Path, url: str) -> None:
     with program(folder, url, "run(asking.options(id='q-1'), 'ann', backend=BACKEND)") as one:
-        one.until("greeted ann")
+        one.until("greeted ann")  # its answer, and the decision on it, may still be on their way: they are finished, however it ends
         one.signal(signal.SIGINT)
         code, errors = one.end()
     assert code == -signal.SIGINT

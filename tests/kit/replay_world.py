@@ -90,9 +90,16 @@ class World:
         self.recorded += 1
         return plain(*call)
 
-    def take_decision(self) -> dict[str, Any] | None:
-        task = self.call("PollForDecisionTask", domain=DOMAIN, taskList={"name": LIST})
-        return task if "taskToken" in task else None
+    def take_decision(self, page_size: int = 1000) -> dict[str, Any] | None:
+        """The next decision task with all its pages, or None."""
+        asked = {"domain": DOMAIN, "taskList": {"name": LIST}, "maximumPageSize": page_size}
+        task = page = self.call("PollForDecisionTask", **asked)
+        if "taskToken" not in task:
+            return None
+        while "nextPageToken" in page:
+            page = self.call("PollForDecisionTask", **asked, nextPageToken=page["nextPageToken"])
+            task["events"] += page["events"]
+        return task
 
     def decide(self, between: Callable[[], None] | None = None) -> bool:
         """One decision, by a fresh replayer; `between` happens after the decision was made and before it is sent."""
@@ -176,12 +183,21 @@ class World:
             if "nextPageToken" not in page:
                 return events
 
-    def run_to_end(self, steps: int = 400) -> Any:
-        """Decide and work until the execution is closed; time passes when nothing else can happen."""
+    def work(self) -> bool:
+        """One activity, from the task to its answer."""
+        return (self.take_activity() and self.finish_activity()) or self.finish_activity()
+
+    def run_to_end(self, steps: int = 400, *, in_bulk: bool = False) -> Any:
+        """Decide and work until the execution is closed; time passes when nothing else can happen.
+
+        `in_bulk`: all work there is, before the next decision; for executions with very much of it.
+        """
         for _ in range(steps):
             if not self.is_open:
                 return self.outcome()
-            if not (self.decide() or (self.take_activity() and self.finish_activity()) or self.finish_activity()):
+            while in_bulk and self.work():
+                pass
+            if not (self.decide() or self.work()):
                 self.pass_time(1)
         raise AssertionError(f"still open after {steps} steps: {[e['eventType'] for e in self.history()][-12:]}")
 

@@ -50,7 +50,7 @@ def test_250_activities_at_once_go_out_in_batches_with_a_reserved_wake_up_timer(
     wakes = [attributes(batch[-1])["timerId"] for batch in sent[:2]]
     assert all(timer.startswith("flowdsl.more-") for timer in wakes)
     assert len(set(wakes)) == 2
-    assert world.run_to_end(2000) == list(range(250))
+    assert world.run_to_end(in_bulk=True) == list(range(250))
 
 
 def test_of_1500_activities_never_more_than_1000_are_open_and_none_is_refused() -> None:
@@ -111,7 +111,7 @@ def test_hundreds_of_recorded_calls_in_one_turn_run_once_each(where: str) -> Non
     activities = 150 if where == "after activities" else 0
     world = World()
     world.start(records, 300, activities)
-    assert world.run_to_end(2000) == [list(range(300)), list(range(activities))]
+    assert world.run_to_end(in_bulk=True) == [list(range(300)), list(range(activities))]
     assert runs == list(range(300))
     assert all(len(batch) <= limits.DECISIONS for batch in batches(world.history()))
 
@@ -176,7 +176,7 @@ def test_any_mixture_that_is_too_large_arrives_whole_and_in_order(activities: in
 
     world = World()
     world.start(mixture, activities, timers, marks)
-    assert world.run_to_end(3000) == activities + timers
+    assert world.run_to_end(in_bulk=True) == activities + timers
     events = world.history()
     assert all(len(batch) <= limits.DECISIONS for batch in batches(events))
     asked = [attributes(e)["activityId"] for e in events if e["eventType"] == "ActivityTaskScheduled"]
