@@ -19,11 +19,12 @@ from flowdsl.client import Execution, LocalExecution
 from flowdsl.connection import Connection, connect
 from flowdsl.data.setup import default_converter
 from flowdsl.data.values import Values
-from flowdsl.errors import AlreadyRunning, DefinitionError, Fault
+from flowdsl.errors import AlreadyRunning, DefinitionError, Fault, SignalFailed
 from flowdsl.lang.context import Call, workflow_runtime
 from flowdsl.limits import clean_id
 from flowdsl.local import LocalRun, find, send_locally
 from flowdsl.replay.operations import ONE_YEAR
+from flowdsl.service.faults import UNKNOWN_RESOURCE
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -180,7 +181,7 @@ def _how_to_attach(execution: Execution, backend: str | Backend | None) -> str:
 
 
 def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], backend: str | Backend | None = None) -> None:
-    """`approved.send(workflow_id, …)` outside a workflow."""
+    """`approved.send(workflow_id, …)` outside a workflow. Raises `SignalFailed` if no open execution has the id."""
     if find(workflow_id) is not None:
         send_locally(workflow_id, definition.name, local_values().encode_call(definition, args, kwargs))
         return
@@ -189,4 +190,11 @@ def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[
         send_locally(workflow_id, definition.name, None)
         return
     connection = connect(where)
-    connection.swf.signal(workflow_id, definition.name, input=connection.values.encode_call(definition, args, kwargs))
+    text = connection.values.encode_call(definition, args, kwargs)
+    try:
+        connection.swf.signal(workflow_id, definition.name, input=text)
+    except Fault as fault:
+        if fault.code != UNKNOWN_RESOURCE:
+            raise
+        message = f"signal {definition.name} was not delivered: no open execution has the workflow id {workflow_id!r} ({fault.message})"
+        raise SignalFailed(message, workflow_id=workflow_id, reason=fault.code) from fault

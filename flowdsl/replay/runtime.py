@@ -149,14 +149,15 @@ class WorkflowRuntime:
     def _settle_down(self) -> None:
         """What was started and not waited for still happens, as it would have in plain Python; timers that nobody waits for do not.
 
-        A child that may outlive its parent (child policy `abandon`), or that was cancelled, is only waited for until it has started:
-        before that nobody can ask it to stop.
+        A child that may outlive its parent (the parent's own child policy is `abandon`: that is the one the service goes by), or that was
+        cancelled, is only waited for until it has started: before that nobody can ask it to stop.
         """
         replayer = self._replayer
+        leaves = replayer.started.get("childPolicy") == "ABANDON"
         while True:
-            pending = [op.promise for op in replayer.unsettled if not _may_be_left(op)]
+            pending = [op.promise for op in replayer.unsettled if not (leaves and op.verb == "workflow")]
             pending += replayer.spawned
-            left = [op for op in replayer.unsettled if _may_be_left(op) and op.state < STARTED]
+            left = [op for op in replayer.unsettled if leaves and op.verb == "workflow" and op.state < STARTED]
             left += [op for op in replayer.operations.values() if op.verb == "workflow" and op.cancelled and op.state < STARTED]
             if not pending and not left:
                 return
@@ -392,7 +393,3 @@ def _is_comparable(recorded: str) -> bool:
         return True
     envelope = parse(recorded)
     return envelope is not None and not envelope.is_reference and f"{PREFIX}{DILL}." not in recorded
-
-
-def _may_be_left(operation: Operation) -> bool:
-    return operation.verb == "workflow" and operation.options.child_policy == "abandon"

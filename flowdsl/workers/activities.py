@@ -83,6 +83,7 @@ class ActivityWorker:
         self._running: dict[Attempt, Crew | None] = {}
         self._stopping = False
         self._gave_up = False
+        self._graces: list[threading.Timer] = []
         self._slots = Slots(slots, self._task_lists if slots else ())
         self._crews = [self._crew(name, slots) for name in self._task_lists] if slots else []
 
@@ -117,6 +118,8 @@ class ActivityWorker:
         if grace is not None:
             timer = threading.Timer(grace, self._give_up)
             timer.daemon = True
+            with self._lock:
+                self._graces.append(timer)
             timer.start()
         self._end()
 
@@ -173,7 +176,10 @@ class ActivityWorker:
         """Let go of the heart and the event loop once nobody needs them any more."""
         with self._lock:
             over = self._stopping and not self._running and not any(crew.living for crew in self._crews)
+            graces = list(self._graces)
         if over:
+            for timer in graces:
+                timer.cancel()
             self._heart.stop()
             self._executors.stop()
 

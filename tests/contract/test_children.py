@@ -177,15 +177,15 @@ def test_a_child_with_the_id_of_an_open_execution_is_not_started(stage):
 
 
 @workflow
-def leaves_it(child_id: str, policy: str) -> str:
-    waiting_child.options(id=child_id, child_policy=policy).start()
+def leaves_it(child_id: str) -> str:
+    waiting_child.options(id=child_id).start()
     return "gone"
 
 
 @pytest.mark.stages(*DURABLE)
 def test_an_abandoned_child_outlives_its_parent(stage):
     child_id = new_id("child")
-    assert stage.run(leaves_it, child_id, "abandon") == "gone"
+    assert stage.run(leaves_it.options(child_policy="abandon"), child_id) == "gone"
     orphan = stage.attach(child_id)
     orphan.signal(released)
     assert orphan.result() == "released"
@@ -194,11 +194,21 @@ def test_an_abandoned_child_outlives_its_parent(stage):
 @pytest.mark.stages(*DURABLE)
 def test_a_parent_that_is_terminated_takes_its_children_along(stage):
     child_id = new_id("child")
-    execution = stage.start(leaves_it, child_id, "terminate")
+    execution = stage.start(leaves_it, child_id)
     wait_for(lambda: events(execution, "ChildWorkflowExecutionStarted"))
     execution.terminate("over")
     orphan = stage.attach(child_id)
     assert wait_for(lambda: orphan.describe()["executionInfo"].get("closeStatus")) == "TERMINATED"
+
+
+@pytest.mark.stages(*DURABLE)
+def test_a_parent_waits_for_the_children_that_it_may_not_leave(stage):
+    child_id = new_id("child")
+    execution = stage.start(leaves_it, child_id)
+    wait_for(lambda: events(execution, "ChildWorkflowExecutionStarted"))
+    stage.attach(child_id).signal(released)
+    assert execution.result() == "gone"
+    assert events(execution, "ChildWorkflowExecutionCompleted")[0]["result"] == '"released"'
 
 
 @pytest.mark.stages(*HANDLES)

@@ -10,7 +10,7 @@ import pytest
 from contract_stage import DURABLE, causes, events, new_id, wait_for
 
 import flowdsl.testing
-from flowdsl import ActivityFailed, activity, cached, nondeterministic, run, signal, sleep, workflow
+from flowdsl import ActivityFailed, activity, cached, nondeterministic, signal, sleep, workflow
 
 calls: Counter[str] = Counter()
 
@@ -176,8 +176,9 @@ def test_it_is_not_run_again_after_a_restart(stage, tmp_path):
         first = float(events(execution, "MarkerRecorded")[0]["details"].rpartition(" ")[2])
     assert calls[key] == 1
     with flowdsl.testing.embedded(path) as backend:
-        flowdsl.attach(flow.settings.id, backend=backend).signal(go_on)
-        assert run(flow, key, backend=backend)[0] == first
+        execution = flowdsl.start(flow, key, backend=backend)
+        execution.signal(go_on)
+        assert execution.result()[0] == first
     assert calls[key] == 2
 
 

@@ -25,8 +25,8 @@ def pause_delta(duration: float) -> timedelta:
 
 
 @timer
-def pause_until(duration: float) -> datetime:
-    return now() + timedelta(seconds=duration)
+def pause_until(moment: datetime) -> datetime:
+    return moment
 
 
 @timer
@@ -71,7 +71,7 @@ def test_is_ready_can_be_asked_again_and_again_with_calls_between(stage):
 def all_forms(duration: float) -> None:
     pause(duration)
     pause_delta(duration)
-    pause_until(duration)
+    pause_until(now() + timedelta(seconds=duration))
     sleep(duration)
     sleep(timedelta(seconds=duration))
     sleep_until(now() + timedelta(seconds=duration))

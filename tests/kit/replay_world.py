@@ -39,10 +39,15 @@ def plain(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: 
 
 
 class World:
-    """`definitions` are registered as types (default: all); `code` is what its deciders run, and may be changed: that is a deploy."""
+    """`definitions` are registered as types (default: all); `code` is what its deciders run, and may be changed: that is a deploy.
 
-    def __init__(self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry) -> None:
+    `keeps`: the decider keeps its replayers from task to task, as a real one may; else each task is replayed from the first event.
+    """
+
+    def __init__(self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry, keeps: bool = False) -> None:
         self.code = code
+        self.keeps = keeps
+        self.kept: dict[str, Replayer] = {}
         self.engine = Engine(":memory:", quotas=quotas)
         self.now = 1_000_000_000_000
         self.values = make_values()
@@ -102,20 +107,23 @@ class World:
         return task
 
     def decide(self, between: Callable[[], None] | None = None) -> bool:
-        """One decision, by a fresh replayer; `between` happens after the decision was made and before it is sent."""
+        """One decision, by a fresh replayer (or a kept one); `between` happens after the decision was made and before it is sent."""
         task = self.take_decision()
         if task is None:
             return False
         run = task["workflowExecution"]
         definition = self.find("workflow", task["workflowType"])
-        replayer = self.replayer(workflow=definition, run=(run["workflowId"], run["runId"]))
+        replayer = self.kept.pop(run["runId"], None) or self.replayer(workflow=definition, run=(run["workflowId"], run["runId"]))
         try:
-            replayer.feed(task["events"])
+            replayer.feed(task["events"][replayer.journal.last_id :])
             for operation in replayer.types_to_register():
                 self.register(operation.call.target)
             decisions, context = replayer.decisions(), replayer.context()
         finally:
-            replayer.close()
+            if not self.keeps or replayer.finished:
+                replayer.close()
+            else:
+                self.kept[run["runId"]] = replayer
         if between is not None:
             between()
         self.call("RespondDecisionTaskCompleted", taskToken=task["taskToken"], decisions=decisions, executionContext=context)

@@ -1,0 +1,236 @@
+"""Messages in and out: signals, published values, marks."""
+
+from __future__ import annotations
+
+import pytest
+from contract_stage import DURABLE, HANDLES, events, new_id, wait_for
+
+import flowdsl
+from flowdsl import Fault, SignalFailed, activity, mark, publish, signal, sleep, workflow
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+@signal
+def approved(by: str, level: int = 1) -> str:
+    return f"{by}/{level}"
+
+
+@signal
+def rejected(reason: str) -> str:
+    return reason
+
+
+@activity
+def touch(x: int) -> int:
+    return x
+
+
+@workflow
+def one_approval(limit: float | None) -> str:
+    try:
+        return approved.wait(timeout=limit)
+    except TimeoutError:
+        return "nobody"
+
+
+def test_waiting_has_an_end_when_no_signal_comes(stage):
+    assert stage.run(one_approval, stage.seconds(30)) == "nobody"
+    assert stage.run(one_approval, 0) == "nobody"
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_signal_carries_its_arguments_and_gives_what_its_function_makes_of_them(stage):
+    execution = stage.start(one_approval, None)
+    execution.signal(approved, "ann", level=3)
+    assert execution.result() == "ann/3"
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_signal_is_sent_by_its_name_too(stage):
+    execution = stage.start(one_approval, None)
+    execution.signal(approved.name, by="bob")
+    assert execution.result() == "bob/1"
+
+
+@workflow
+def approvals(n: int) -> list[str]:
+    touch(0)
+    return [approved.wait() for _ in range(n)]
+
+
+@pytest.mark.stages(*HANDLES)
+def test_signals_are_taken_first_in_first_out_and_none_is_lost(stage):
+    execution = stage.start(approvals, 40)
+    for n in range(40):
+        execution.signal(approved, str(n))
+    assert execution.result() == [f"{n}/1" for n in range(40)]
+
+
+@workflow
+def two_names() -> list[str]:
+    return [rejected.wait(), approved.wait(), rejected.wait()]
+
+
+@pytest.mark.stages(*HANDLES)
+def test_two_signals_are_waited_for_by_their_names(stage):
+    execution = stage.start(two_names)
+    execution.signal(approved, "a")
+    execution.signal(rejected, "r1")
+    execution.signal(rejected, "r2")
+    assert execution.result() == ["r1", "a/1", "r2"]
+
+
+@pytest.mark.stages(*DURABLE)
+def test_signals_sent_before_the_first_decision_are_kept(stage):
+    with stage.fleet() as fleet:
+        execution = flowdsl.start(approvals, 3, backend=fleet.backend)
+        for n in range(3):
+            execution.signal(approved, str(n))
+        fleet.work()
+        assert execution.result() == ["0/1", "1/1", "2/1"]
+        assert [event["eventType"] for event in execution.history()][2:5] == ["WorkflowExecutionSignaled"] * 3
+
+
+@workflow
+def patient(limit: float) -> list[str]:
+    seen = []
+    for _ in range(3):
+        try:
+            seen.append(approved.wait(timeout=limit))
+        except TimeoutError:
+            seen.append("-")
+    return seen
+
+
+@pytest.mark.stages(*DURABLE)
+def test_a_wait_that_timed_out_takes_no_later_signal(stage):
+    with stage.clock.held():
+        execution = stage.start(patient, 60)
+        wait_for(lambda: events(execution, "TimerStarted"))
+        stage.clock.advance(60)
+        wait_for(lambda: len(events(execution, "TimerStarted")) == 2)
+        execution.signal(approved, "late")
+    assert execution.result() == ["-", "late/1", "-"]
+
+
+@workflow
+def races(duration: float) -> str:
+    promise = approved.start()
+    sleep(duration)
+    return promise.result() if promise.is_ready() else "not yet"
+
+
+@pytest.mark.stages(*DURABLE)
+def test_a_started_signal_is_a_promise(stage):
+    assert stage.run(races, 5) == "not yet"
+    with stage.clock.held():
+        execution = stage.start(races, 5)
+        execution.signal(approved, "ann")
+    assert execution.result() == "ann/1"
+
+
+@workflow
+def sender(target: str, n: int) -> list[str]:
+    sent = []
+    for number in range(n):
+        approved.send(target, f"sender {number}")
+        sent.append(str(number))
+    try:
+        approved.send(f"nobody-{target}", "x")
+    except SignalFailed as error:
+        sent.append(f"{error.workflow_id == f'nobody-{target}'}")
+    return sent
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_workflow_sends_signals_to_another_one(stage):
+    target = new_id("target")
+    execution = stage.start(approvals.options(id=target), 2)
+    if not stage.durable:
+        wait_for(lambda: flowdsl.local.find(target))
+    assert stage.run(sender, target, 2) == ["0", "1", "True"]
+    assert execution.result() == ["sender 0/1", "sender 1/1"]
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_client_sends_signals_by_the_id(stage, monkeypatch):
+    target = new_id("target")
+    execution = stage.start(one_approval.options(id=target), None)
+    if stage.durable:
+        _by_default(stage.backend, monkeypatch)
+    else:
+        wait_for(lambda: flowdsl.local.find(target))
+    approved.send(target, by="client")
+    assert execution.result() == "client/1"
+    with pytest.raises(SignalFailed, match=r"no .*open|no local workflow") as caught:
+        approved.send("nobody", by="client")
+    assert caught.value.workflow_id == "nobody"
+
+
+def _by_default(backend, monkeypatch):
+    """What a user sets in the environment."""
+    monkeypatch.setattr("flowdsl.backends._WORDS", {"swf": lambda: backend})
+    monkeypatch.setenv("FLOWDSL_BACKEND", "swf")
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_signal_to_an_execution_that_is_over_is_refused(stage):
+    execution = stage.start(one_approval, 0)
+    execution.result()
+    with pytest.raises((Fault, SignalFailed), match=r"Unknown execution|no open"):
+        execution.signal(approved, "late")
+
+
+def test_arguments_that_do_not_fit_a_signal_are_refused_where_it_is_sent(stage):
+    with pytest.raises(TypeError):
+        approved.send("somebody", nobody="x")
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+@workflow
+def publishes(n: int) -> str:
+    for number in range(n):
+        publish({"progress": number, "of": (n,)})
+        touch(number)
+    approved.wait()
+    return "done"
+
+
+@pytest.mark.stages(*HANDLES)
+def test_what_was_published_last_can_be_read_from_outside_also_after_the_end(stage):
+    execution = stage.start(publishes, 3)
+    assert wait_for(lambda: (p := execution.published()) and p["progress"] == 2 and p) == {"progress": 2, "of": (3,)}
+    execution.signal(approved, "go")
+    assert execution.result() == "done"
+    assert execution.published() == {"progress": 2, "of": (3,)}
+
+
+@pytest.mark.stages(*HANDLES)
+def test_nothing_is_published_by_a_workflow_that_does_not(stage):
+    execution = stage.start(one_approval, 0)
+    execution.result()
+    assert execution.published() is None
+
+
+@workflow
+def marks() -> str:
+    mark("begun")
+    touch(1)
+    mark("counted", {"n": 2})
+    mark("counted", [3])
+    return "marked"
+
+
+def test_marks_are_no_part_of_what_a_workflow_gives(stage):
+    assert stage.run(marks) == "marked"
+
+
+@pytest.mark.stages(*DURABLE)
+def test_marks_are_seen_in_the_history(stage):
+    execution = stage.start(marks)
+    execution.result()
+    seen = [(event["markerName"], event.get("details")) for event in events(execution, "MarkerRecorded")]
+    assert seen == [("begun", "null"), ("counted", '{"n":2}'), ("counted", "[3]")]
