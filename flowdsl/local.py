@@ -19,13 +19,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from flowdsl.data.failures import reason_of
 from flowdsl.errors import (
     ActivityTimedOut,
+    AlreadyRunning,
     Cancelled,
     CancelRequested,
     ChildFailed,
     ContinueAsNew,
-    DefinitionError,
     SignalFailed,
     WorkflowTerminated,
 )
@@ -88,7 +89,10 @@ class LocalRun:
         """Run to the end; return the workflow's value or raise what it raised."""
         with _running_lock:
             if self.workflow_id in _running:
-                raise DefinitionError(f"a local workflow with the id {self.workflow_id!r} is already running in this process")
+                raise AlreadyRunning(
+                    f"the workflow id {self.workflow_id!r} belongs to a local workflow that is running in this process. "
+                    "Wait for it with the handle that start() gave, or choose another id"
+                )
             _running[self.workflow_id] = self
         try:
             while True:
@@ -290,7 +294,7 @@ class LocalRun:
     def _final(self, call: Call, call_id: str, attempt: int, error: BaseException) -> BaseException:
         if isinstance(error, ActivityTimedOut):
             return error
-        reason = f"{type(error).__name__}: {error}"
+        reason = reason_of(error)
         return self.values.attach_cause(error, activity_failed(call.target.name, call_id, attempt, reason))
 
     def _cached(self, call: Call) -> Promise[Any]:
@@ -334,7 +338,7 @@ class LocalRun:
                     return self._run_child(child)
                 except Exception as error:
                     if not self._try_again(call, call_id, "failed", error, attempt, began):
-                        reason = f"{type(error).__name__}: {error}"
+                        reason = reason_of(error)
                         text = f"child workflow {call.target.name} ({call_id}) ended FAILED: {reason}"
                         failure = ChildFailed(text, name=call.target.name, call_id=call_id, attempt=attempt, reason=reason)
                         raise self.values.attach_cause(error, failure) from error.__cause__

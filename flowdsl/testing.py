@@ -34,8 +34,8 @@ _numbers = itertools.count(1)
 def embedded(path: str = MEMORY, *, clock: Clock | None = None, store: Any = None) -> Iterator[Embedded]:
     """An embedded backend of its own, in memory unless `path` names a file; what is open when the block ends stays in that file.
 
-    `clock` is a `SkippingClock` that begins now unless another one is given; `store` is where large values go. Raises what opening an engine's file raises
-    (`FileInUse`, `NotAnEngineFile`), and `DefinitionError` if the file is open in this process.
+    `clock` is a `SkippingClock` that begins now unless another one is given; `store` is where large values go.
+    Raises what opening an engine's file raises (`FileInUse`, `NotAnEngineFile`), and `DefinitionError` if it is open in this process.
     """
     backend = Embedded(path, domain=f"testing-{next(_numbers)}", store=store) if path == MEMORY else Embedded(path, store=store)
     service = _service(path, clock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +41,16 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv("AWS_CONFIG_FILE", str(state / "aws-config"))
             patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(state / "aws-credentials"))
         yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many scenarios of the contract suite were played on each backend.
+
+    It stands here because xdist's controller, which writes the summary, reads no other conftest.
+    """
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, []) if report.when == "call"]
+    played = re.compile(r"tests/contract/.*\[(?:.*-)?(plain|local|embedded|replayed|server|aws)(?:-.*)?\]$")
+    names = [played.search(report.nodeid) for report in reports]
+    counts = Counter(name[1] for name in names if name is not None)
+    if counts:
+        terminalreporter.write_line("contract: " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowdsl.model.history import NO_TURN, Acknowledged, Turn, Turns
 from flowdsl.model.lifecycle import EVENTS
+from flowdsl.replay.records import split_record
 
 Key = tuple[str, str]
 
@@ -30,11 +31,12 @@ _CLOSES = frozenset(row.type for row in EVENTS.values() if row.closes)
 class Journal:
     """The index of one execution's history."""
 
-    __slots__ = ("_acknowledged", "_turns", "last_id", "last_started", "shows_close")
+    __slots__ = ("_acknowledged", "_records", "_turns", "last_id", "last_started", "shows_close")
 
     def __init__(self) -> None:
         self._acknowledged = Acknowledged()
         self._turns = Turns()
+        self._records: dict[str, Mapping[str, Any]] = {}
         self.last_id = 0
         self.last_started = 0
         self.shows_close = False
@@ -48,6 +50,11 @@ class Journal:
             kind = event["eventType"]
             if kind == "DecisionTaskStarted":
                 self.last_started = self.last_id
+            elif kind == "MarkerRecorded":
+                attributes = event["markerRecordedEventAttributes"]
+                record = split_record(attributes["markerName"])
+                if record is not None:
+                    self._records[record[0]] = attributes
             elif kind in _CLOSES:
                 self.shows_close = True
 
@@ -59,6 +66,10 @@ class Journal:
     def accepted(self, verb: str, call_id: str) -> Mapping[str, Any] | None:
         """The attributes of the event by which the service took a call; None if it did not."""
         return self._acknowledged.accepted(DECISION_OF[verb], call_id)
+
+    def record_of(self, call_id: str) -> Mapping[str, Any] | None:
+        """The attributes of the marker that holds the outcome of a recorded function's call; None if there is none."""
+        return self._records.get(call_id)
 
     def turn_of(self, event_id: int) -> Turn | None:
         """The turn in which an event was handled or is being handled; None if no decider has seen it."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import ActivityFailed
 from flowdsl.lang.options import UNSET
-from flowdsl.limits import DATA, clean_id, digest, length
+from flowdsl.limits import clean_id, digest
 from flowdsl.model import decisions
 from flowdsl.model.attempts import attempt_id
 
@@ -97,29 +96,6 @@ def activity_failed(name: str, call_id: str, attempt: int, reason: str) -> Activ
     tried = f", attempt {attempt}" if attempt > 1 else ""
     text = f"activity {name} ({call_id}{tried}) failed: {reason}"
     return ActivityFailed(text, name=name, call_id=call_id, attempt=attempt, reason=reason)
-
-
-def arguments_digest(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """A digest of arguments that are plain data; empty for others. By it a recorded value is known to belong to the same call."""
-    try:
-        return digest(json.dumps([args, kwargs], sort_keys=True))[:12]
-    except (TypeError, ValueError, RecursionError):
-        return ""
-
-
-def join_record(call_digest: str, text: str) -> str:
-    """A marker's details: `#1a2b3c4d5e6f {"rate": 1.5}`; without the digest where there is none, or no room for it."""
-    joined = f"#{call_digest} {text}"
-    return joined if call_digest and length(joined) <= DATA else text
-
-
-def split_record(details: str | None) -> tuple[str, str]:
-    """The digest of the arguments (empty if it was not recorded), and the text of the outcome."""
-    found = _RECORD.match(details or "")
-    return (found[1], found[2]) if found else ("", details or "")
-
-
-_RECORD = re.compile(r"#([0-9a-f]{12}) (.*)", re.DOTALL)
 
 
 def caller_place() -> tuple[str, int] | None:

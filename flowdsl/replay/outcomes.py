@@ -18,7 +18,8 @@ from flowdsl import limits
 from flowdsl.errors import ActivityTimedOut, Cancelled, CancelRequested, ChildFailed, DefinitionError, SignalFailed
 from flowdsl.model.attempts import with_heartbeat
 from flowdsl.model.decisions import RESERVED_TIMER_PREFIX
-from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed, split_record
+from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed
+from flowdsl.replay.records import split_record
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _marker_recorded(r: Replayer, event_id: int, a: Attributes) -> None:
     if ("marker", name) in r.outbox:
         op = r.acknowledge(("marker", name), name)
         op.state = CLOSED
-        recorded = split_record(a.get("details"))[0]
+        recorded = (split_record(name) or ("", ""))[1]
         if recorded and op.input and recorded != op.input:
             r.outbox[("marker", name)] = op
             raise r.misfit(f"MarkerRecorded (event {event_id}) {name}, recorded for other arguments")

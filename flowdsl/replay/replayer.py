@@ -164,7 +164,9 @@ class Replayer:
         self._ending = True
         for key in list(self.outbox):
             if key[0] in _REFUSED_BESIDE_CLOSE or (error is not None and key[0] not in _RECORDS):
-                self.withdraw(key)
+                operation = self.outbox[key]
+                if self.withdraw(key) and error is None:
+                    self.runtime.record_withdrawn(operation)
         self.ask(CLOSE, Operation("close", "", None, promise))  # type: ignore[arg-type]  # closing is no call of the user's
 
     def _closing(self, promise: Promise[Any], error: BaseException | None) -> dict[str, Any]:

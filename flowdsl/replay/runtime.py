@@ -12,12 +12,12 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Cancelled, DefinitionError, InternalError
-from flowdsl.lang.api import RESERVED_MARKER_PREFIX
+from flowdsl.lang import outside
 from flowdsl.lang.context import Call, Info
 from flowdsl.lang.promises import Promise
 from flowdsl.limits import clean_id, seconds
@@ -29,18 +29,14 @@ from flowdsl.replay.operations import (
     STARTED,
     Operation,
     activity_failed,
-    arguments_digest,
     caller_place,
     child_workflow_id,
-    join_record,
-    split_record,
 )  # fmt: skip
+from flowdsl.replay.records import arguments_digest, record_name
 
 if TYPE_CHECKING:
     from flowdsl.replay.journal import Key
     from flowdsl.replay.replayer import Replayer
-
-RECORDED_PREFIX = RESERVED_MARKER_PREFIX + "cached:"
 
 
 class WorkflowRuntime:
@@ -218,15 +214,20 @@ class WorkflowRuntime:
 
     def _recorded(self, call: Call, call_id: str, function: Callable[[], Any]) -> Promise[Any]:
         """Run `function` unless the history has its outcome; either way the promise reads the record."""
-        replayer = self._replayer
         self._wait_for_room()
+        return self._record(call, call_id, function)
+
+    def _record(self, call: Call, call_id: str, function: Callable[[], Any]) -> Promise[Any]:
+        replayer = self._replayer
         operation = self._operation("marker", call, call_id)
-        operation.id = f"{RECORDED_PREFIX}{call_id}"
         operation.input = arguments_digest(call.args, call.kwargs)
-        recorded = replayer.journal.accepted("marker", operation.id)
-        operation.details = self._record_of(call, operation.input, function) if recorded is None else recorded.get("details")
+        recorded = replayer.journal.record_of(call_id)
+        if recorded is None:
+            operation.id, text = record_name(call_id, operation.input), self._record_of(call, function)
+        else:
+            operation.id, text = recorded["markerName"], recorded.get("details", "")
+        operation.details = text
         self._ask(operation)
-        text = split_record(operation.details)[1]
         operation.promise.settle_lazily(lambda: self._read_record(call, call_id, text))
         return operation.promise
 
@@ -244,14 +245,13 @@ class WorkflowRuntime:
         finally:
             replayer.waiting_to_record -= 1
 
-    def _record_of(self, call: Call, call_digest: str, function: Callable[[], Any]) -> str:
+    def _record_of(self, call: Call, function: Callable[[], Any]) -> str:
         """Run the function and make its outcome text. An exception is an outcome like a value; that a value can't be stored is one too."""
         values = self._replayer.values
         try:
-            text = values.encode_outcome(call.target, function(), None)
+            return values.encode_outcome(call.target, function(), None)
         except Exception as raised:  # noqa: BLE001 - see above
-            text = values.encode_outcome(call.target, None, raised)
-        return join_record(call_digest, text)
+            return values.encode_outcome(call.target, None, raised)
 
     def _read_record(self, call: Call, call_id: str, text: str) -> Any:
         value, error = self._replayer.values.decode_outcome(call.target, text)
@@ -260,34 +260,32 @@ class WorkflowRuntime:
         return value
 
     def _timer(self, call: Call) -> Promise[Any]:
+        """The function is asked once: its answer stands in the timer's own event, or in a record if there is no such event.
+
+        There is none when the function raised, and when the timer was taken back before it was sent.
+        """
+        replayer = self._replayer
         call_id = scope.get().next_id(call.name)
-        recorded = self._replayer.journal.accepted("timer", call_id)
+        recorded = replayer.journal.accepted("timer", call_id)
         if recorded is not None:
             return self._start_timer(call, call_id, float(recorded["startToFireTimeout"]))
-        refused: list[Exception] = []
-        delay = 0.0
-        if self._replayer.journal.accepted("marker", RECORDED_PREFIX + call_id) is None:
-            try:
-                delay = self._delay(call, self._replayer.record(call.target, call.args, call.kwargs, call.instance))
-            except Exception as error:  # noqa: BLE001 - the function's exception is recorded, so that a replay raises it too
-                refused.append(error)
-            else:
-                return self._start_timer(call, call_id, delay)
-
-        def fail() -> Any:
-            raise refused[0]
-
-        return self._recorded(call, call_id, fail)
+        record = replayer.journal.record_of(call_id)
+        if record is not None:
+            delay, error = replayer.values.decode_outcome(call.target, record.get("details", ""))
+            return self._start_timer(call, call_id, delay) if error is None else self._recorded(call, call_id, _unused)
+        try:
+            delay = self._delay(call, replayer.record(call.target, call.args, call.kwargs, call.instance))
+        except Exception as refusal:  # noqa: BLE001 - the function's exception is recorded, so that a replay raises it too
+            return self._recorded(call, call_id, partial(_raise, refusal))
+        return self._start_timer(call, call_id, delay)
 
     def _delay(self, call: Call, value: Any) -> float:
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                raise DefinitionError(f"the timer {call.target.name!r} returned {value!r}: a datetime must be aware (have a time zone)")
-            return max(0.0, (value - self._replayer.moment) / timedelta(seconds=1))
-        delay = seconds(value, f"the timer {call.target.name!r}")
-        if delay is None:
-            raise DefinitionError(f"the timer {call.target.name!r} returned None: return seconds, a timedelta or an aware datetime")
-        return delay
+        return outside.delay(value, self._replayer.moment, f"the timer {call.target.name}()")
+
+    def record_withdrawn(self, operation: Operation) -> None:
+        """A timer was taken back before it was sent. What its function said is recorded, or a replay would have to ask it again."""
+        if operation.call.kind == "timer":
+            self._record(operation.call, operation.call_id, lambda: operation.delay)
 
     def _sleep(self, call: Call) -> Promise[Any]:
         return self._start_timer(call, scope.get().next_id(call.name), call.args[0])
@@ -377,14 +375,25 @@ class WorkflowRuntime:
         operation.cancelled = True
         if operation.retry_timer is not None and not operation.retry_timer.is_ready():
             operation.retry_timer.cancel()
-        elif operation.verb != "send" and not replayer.withdraw((operation.verb, operation.id)):
-            self.ask_to_cancel(operation)
+        elif operation.verb != "send":
+            if replayer.withdraw((operation.verb, operation.id)):
+                self.record_withdrawn(operation)
+            else:
+                self.ask_to_cancel(operation)
         operation.promise.fail(Cancelled(f"{operation.call.name} ({operation.call_id}) was cancelled"))
 
     def ask_to_cancel(self, operation: Operation) -> None:
         """The decision that cancels what is open; what is not open yet is cancelled when it is."""
         if operation.state == STARTED or (operation.state == OPEN and operation.verb != "workflow"):
             self._replayer.ask((f"cancel {operation.verb}", operation.id), operation)
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+def _unused() -> Any:
+    raise InternalError("a function that is recorded was asked again")
 
 
 def _is_comparable(recorded: str) -> bool:

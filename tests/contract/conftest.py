@@ -1,4 +1,6 @@
-"""One suite, every backend. A test takes `stage`; `@pytest.mark.stages(*DURABLE)` says where it can be played, else it is played everywhere.
+"""One suite, every backend.
+
+A test takes `stage`; `@pytest.mark.stages(*DURABLE)` says where it can be played, else it is played everywhere.
 
 `plain` calls the workflow as a function, `local` runs it in this process, `embedded` on the engine, `replayed` on the engine with a decider
 that keeps nothing (every decision is made from the beginning of the history), `server` over HTTP through unmodified boto3.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from contract_stage import DURABLE, HANDLES, events, wait_for
+from contract_stage import DURABLE, HANDLES, events
 
 from flowdsl import activity, cached, signal, sleep, spawn, timer, workflow
 

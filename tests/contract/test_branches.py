@@ -32,8 +32,10 @@ def two_lines(long: float) -> list[str]:
         seen.append("waited")
 
     def works() -> None:
-        for n in range(4):
+        n = 0
+        while n < 4:
             seen.append(step("b", n))
+            n += 1
 
     gather(spawn(waits), spawn(works))
     return seen
@@ -90,7 +92,7 @@ def uncaught_branch() -> str:
 
 
 def test_what_a_branch_raised_is_raised_where_it_is_asked_for(stage):
-    with pytest.raises(ValueError, match="^broken$"):
+    with pytest.raises(ValueError, match=r"^broken$"):
         stage.run(uncaught_branch)
 
 

@@ -8,7 +8,6 @@ from contract_stage import DURABLE, events, new_id
 from flowdsl import activity, as_completed, first, gather, sleep, spawn, workflow
 
 
-
 @activity
 def add(a: int, b: int) -> int:
     return a + b

@@ -51,7 +51,7 @@ def parent_of_declining(reason: str, through_an_activity: bool) -> None:
 
 @pytest.mark.parametrize("through_an_activity", [False, True])
 def test_a_childs_exception_arrives_as_itself_because_of_child_failed(stage, through_an_activity):
-    with pytest.raises(Declined, match="^no money$") as caught:
+    with pytest.raises(Declined, match=r"^no money$") as caught:
         stage.run(parent_of_declining, "no money", through_an_activity)
     below = causes(caught.value)
     (failure,) = [cause for cause in below if isinstance(cause, ChildFailed)]

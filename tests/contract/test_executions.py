@@ -12,7 +12,6 @@ from flowdsl import (
     AlreadyRunning,
     Cancelled,
     CancelRequested,
-    DefinitionError,
     Fault,
     WorkflowTerminated,
     WorkflowTimedOut,
@@ -102,7 +101,7 @@ def test_a_local_id_that_is_running_is_refused(stage):
     own = new_id()
     first = stage.start(waits.options(id=own), 5)
     wait_for(lambda: flowdsl.local.find(own))
-    with pytest.raises(DefinitionError, match=own):
+    with pytest.raises(AlreadyRunning, match=own):
         stage.run(waits.options(id=own), 5)
     first.signal(go_on)
     assert first.result() == 10

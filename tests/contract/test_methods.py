@@ -10,7 +10,6 @@ from contract_stage import DURABLE, events
 from flowdsl import activity, cached, gather, timer, workflow
 
 
-
 class Payments:
     """An object that nothing could serialize: it holds a lock."""
 
@@ -69,7 +68,14 @@ class Refunds(Payments):
 def test_methods_run_on_the_instance_that_was_given(stage):
     payments = Payments(f"bank-{stage.name}")
     who = payments.name
-    assert stage.run(payments.settle, [1, 2]) == [f"{who} charged 1", f"{who} charged 2", "Payments 6", "3", f"key of {who}", f"{who} charged 7"]
+    assert stage.run(payments.settle, [1, 2]) == [
+        f"{who} charged 1",
+        f"{who} charged 2",
+        "Payments 6",
+        "3",
+        f"key of {who}",
+        f"{who} charged 7",
+    ]
     assert sorted(payments.charged) == [1, 2, 7]
 
 

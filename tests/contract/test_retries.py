@@ -249,9 +249,8 @@ def _replayed_delays(execution, definition) -> list[str]:
             continue
         replayer = Replayer(definition, workflow_id=execution.id, run_id=execution.run_id, values=Values(Converter(), "d"), record=None)
         replayer.feed(history[: at + 1])
-        for decision in replayer.decisions():
-            if decision["decisionType"] == "StartTimer":
-                delays.append(decision["startTimerDecisionAttributes"]["startToFireTimeout"])
+        asked = [one["startTimerDecisionAttributes"] for one in replayer.decisions() if one["decisionType"] == "StartTimer"]
+        delays += [one["startToFireTimeout"] for one in asked]
         replayer.close()
     recorded = [one["startToFireTimeout"] for one in events(execution, "TimerStarted")]
     assert delays == recorded

@@ -73,7 +73,7 @@ class World:
         self.run_id = self.call(
             "StartWorkflowExecution", domain=DOMAIN, workflowId=workflow_id, workflowType={"name": workflow.name, "version": workflow.version},
             taskList={"name": LIST}, input=self.values.encode_call(workflow, args, kwargs), executionStartToCloseTimeout="1000000",
-            taskStartToCloseTimeout="60", childPolicy="TERMINATE",
+            taskStartToCloseTimeout="60", childPolicy=workflow.settings.child_policy.upper(),
         )["runId"]  # fmt: skip
 
     def register(self, definition: Any) -> None:

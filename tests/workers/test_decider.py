@@ -93,10 +93,33 @@ def with_finally(name: str) -> str:
         torn_down.append((name, threading.get_ident()))
 
 
+class Impatient:
+    """The service, but its polls do not wait."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Any:
+        answers: list[Any] = []
+        ticket = self.service.submit(operation, params, answers.append)
+        if not answers:
+            assert ticket.cancel()
+            answers.append({"startedEventId": 0})
+        done(answers[0])
+        return ticket
+
+    def call(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        answers: list[Any] = []
+        self.submit(operation, params, answers.append)
+        if isinstance(answers[0], BaseException):
+            raise answers[0]
+        return answers[0]  # type: ignore[no-any-return]  # it is the service's answer
+
+
 class Only:
     """A transport that can do nothing but call, as those over a wire; `page` events come at a time."""
 
-    def __init__(self, service: Service, page: int = 1000) -> None:
+    def __init__(self, service: Impatient, page: int = 1000) -> None:
         self.service, self.page = service, page
 
     def call(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,6 +134,7 @@ class Stand:
     def __init__(self) -> None:
         self.clock = ManualClock(1_700_000_000)
         self.service = Service(Engine(":memory:"), self.clock)
+        self.impatient = Impatient(self.service)
         self.swf = Swf(self.service, DOMAIN)
         self.values = Values(Converter(keys=KeyRing({"test": b"0123456789abcdef"})), DOMAIN)
         self.swf.register_domain(retention_days=1)
@@ -120,10 +144,10 @@ class Stand:
                 self.swf.register_workflow_type(name=definition.name, version=definition.version)
             elif definition.kind == "activity":
                 self.swf.register_activity_type(name=definition.name, version=definition.version)
-        self.worker = ActivityWorker(self.service, DOMAIN, LIST, self.registry, self.values, slots=1)
+        self.worker = ActivityWorker(self.impatient, DOMAIN, LIST, self.registry, self.values, slots=1)
 
     def decider(self, transport: Any = None, registry: Registry | None = None, **options: Any) -> Decider:
-        return Decider(Swf(transport or self.service, DOMAIN), LIST, self.registry if registry is None else registry, self.values, **options)
+        return Decider(Swf(transport or self.impatient, DOMAIN), LIST, self.registry if registry is None else registry, self.values, **options)
 
     def start(self, definition: Any, *args: Any, workflow_id: str = "w") -> str:
         return self.swf.start_workflow_execution(
@@ -131,16 +155,8 @@ class Stand:
             task_start_to_close=60, input=self.values.encode_call(definition, args, {}),
         )  # fmt: skip
 
-    def waiting(self, kind: str) -> bool:
-        """Whether a task waits: a poll would not have to."""
-        counted = self.service.call(f"CountPending{kind}Tasks", {"domain": DOMAIN, "taskList": {"name": LIST}})
-        return bool(counted["count"])
-
-    def decide(self, decider: Decider, cache: Cache) -> bool:
-        return self.waiting("Decision") and decider.run_once(cache)
-
     def work(self) -> bool:
-        return self.waiting("Activity") and self.worker.run_once()
+        return self.worker.run_once()
 
     def signal(self, text: str, workflow_id: str = "w") -> None:
         self.swf.signal(workflow_id, news.name, input=self.values.encode_call(news, (text,), {}))
@@ -176,7 +192,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Replayer]:
 
 
 def run_to_the_end(stand: Stand, decider: Decider, cache: Cache) -> None:
-    while stand.decide(decider, cache) or stand.work():
+    while decider.run_once(cache) or stand.work():
         pass
 
 
@@ -184,9 +200,9 @@ def run_to_the_end(stand: Stand, decider: Decider, cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("transport", [lambda service: service, Only, lambda service: Only(service, 7)], ids=["in process", "wire", "pages"])
-def test_an_open_execution_is_replayed_once_and_then_only_goes_on(stand: Stand, made: list[Replayer], transport: Callable[[Service], Any]) -> None:
+def test_an_open_execution_is_replayed_once_and_then_only_goes_on(stand: Stand, made: list[Replayer], transport: Callable[[Impatient], Any]) -> None:
     run_id = stand.start(in_turn, 20)
-    run_to_the_end(stand, stand.decider(transport(stand.service)), cache := Cache())
+    run_to_the_end(stand, stand.decider(transport(stand.impatient)), cache := Cache())
     assert stand.result(in_turn, run_id) == 380
     assert len(made) == 1
     assert len(cache) == 0  # closed executions are not kept
@@ -228,7 +244,7 @@ class Checking:
             self.submit = self._submit
 
     def _submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Any:
-        return self.stand.service.submit(operation, params, lambda answer: done(self._note(answer)))
+        return self.stand.impatient.submit(operation, params, lambda answer: done(self._note(answer)))
 
     def _note(self, answer: Any) -> Any:
         if isinstance(answer, dict) and "taskToken" in answer:
@@ -245,9 +261,9 @@ class Checking:
             self.checked += 1
             if self.lose:
                 self.lose = False
-                self.stand.service.call(operation, params)
+                self.stand.impatient.call(operation, params)
                 raise Fault("UnknownResourceFault", "it was taken, but its answer was lost, and the repetition finds nothing")
-        return self._note(self.stand.service.call(operation, params))  # type: ignore[no-any-return]  # it is the service's answer
+        return self._note(self.stand.impatient.call(operation, params))  # type: ignore[no-any-return]  # it is the service's answer
 
 
 @settings(max_examples=60)
@@ -261,9 +277,9 @@ def test_a_decider_that_keeps_decides_as_one_that_does_not(steps: list[str], bra
 
     def step(name: str) -> None:
         if name == "decide":
-            stand.decide(decider, cache)
+            decider.run_once(cache)
         elif name == "other decider":
-            stand.decide(decider, other)
+            decider.run_once(other)
         elif name == "work":
             stand.work()
         elif name == "signal":
@@ -275,8 +291,8 @@ def test_a_decider_that_keeps_decides_as_one_that_does_not(steps: list[str], bra
             stand.clock.advance(1)
         elif name == "minute":
             stand.clock.advance(61)
-        elif name == "lost task" and stand.waiting("Decision"):
-            stand.swf.poll_for_decision_task(task_list=LIST)
+        elif name == "lost task":
+            Swf(stand.impatient, DOMAIN).poll_for_decision_task(task_list=LIST)
         elif name == "lost response":
             checking.lose = True
 
@@ -299,7 +315,7 @@ def test_a_task_that_somebody_else_has_answered_in_between_is_replayed_anew(stan
     one, two = Cache(), Cache()
     decider = stand.decider()
     for cache, count in ((one, 1), (two, 2), (one, 3)):
-        assert stand.decide(decider, cache)
+        assert decider.run_once(cache)
         assert len(made) == count
         stand.work()
     assert stand.result(in_turn, run_id) == 2
@@ -317,8 +333,8 @@ def test_a_response_that_was_not_taken_leaves_nothing_behind_and_is_no_error(sta
 
     late: list[str] = []
     run_id = stand.start(in_turn, 1)
-    decider, cache = stand.decider(Late(stand.service)), Cache()
-    assert stand.decide(decider, cache)
+    decider, cache = stand.decider(Late(stand.impatient)), Cache()
+    assert decider.run_once(cache)
     assert len(cache) == 0
     run_to_the_end(stand, decider, cache)
     assert stand.result(in_turn, run_id) == 0
@@ -336,7 +352,7 @@ def test_a_response_that_failed_is_raised_and_leaves_nothing_behind(stand: Stand
     torn_down.clear()
     cache = Cache()
     with pytest.raises(Fault, match="broken"):
-        stand.decide(stand.decider(Broken(stand.service)), cache)
+        stand.decider(Broken(stand.impatient)).run_once(cache)
     assert len(cache) == 0
     assert [name for name, _ in torn_down] == ["broken"]
 
@@ -356,11 +372,11 @@ def test_new_code_takes_the_place_of_kept_old_code(stand: Stand) -> None:
     (old,) = registry
     run_id = stand.start(old)
     decider, cache = stand.decider(registry=registry), Cache()
-    assert stand.decide(decider, cache)
+    assert decider.run_once(cache)
     (new,) = define("new: ")
     registry._held[("workflow", "changing", "1")] = new
     stand.signal("it is")
-    assert stand.decide(decider, cache)
+    assert decider.run_once(cache)
     assert stand.result(new, run_id) == "new: it is"
 
 
@@ -370,16 +386,16 @@ def test_what_was_not_used_for_longest_is_closed_first(stand: Stand, made: list[
     runs = {}
     for name in ("a", "b", "c"):
         runs[name] = stand.start(with_finally, name, workflow_id=name)
-        assert stand.decide(decider, cache)
+        assert decider.run_once(cache)
         if name == "b":
             stand.signal("1", "a")
-            assert stand.decide(decider, cache)  # a is used again
+            assert decider.run_once(cache)  # a is used again
     assert [name for name, _ in torn_down] == ["b"]
     for name in ("a", "b", "c"):
         for _ in range(2):
             if name != "a" or _:
                 stand.signal("2", name)
-                assert stand.decide(decider, cache)
+                assert decider.run_once(cache)
         assert stand.result(with_finally, runs[name], name) in ("12", "22")
     assert len(made) == 4
     assert [name for name, _ in torn_down] == ["b", "a", "b", "c"]
@@ -389,7 +405,7 @@ def test_what_was_not_used_for_longest_is_closed_first(stand: Stand, made: list[
 def test_a_thread_that_ends_closes_what_it_keeps_by_itself(stand: Stand) -> None:
     torn_down.clear()
     decided = threading.Event()
-    decider = stand.decider(on_response=lambda execution, batch: decided.set())
+    decider = stand.decider(stand.service, on_response=lambda execution, batch: decided.set())
     stand.start(with_finally, "kept")
     decider.start()
     assert decided.wait(60)
@@ -431,11 +447,11 @@ def test_code_that_does_not_fit_writes_nothing_and_goes_on_when_it_fits_again(st
     run_id = stand.start(definition)
     cache = Cache()
     heard: list[BaseException] = []
-    assert stand.decide(stand.decider(registry=fitting), cache)
+    assert stand.decider(registry=fitting).run_once(cache)
     stand.work()
     blocked = stand.decider(registry=other, hooks=Hooks(on_error=lambda error, about: heard.append(error)))
     with caplog.at_level(logging.ERROR, "flowdsl.decider"):
-        assert stand.decide(blocked, cache)
+        assert blocked.run_once(cache)
     (misfit,) = heard
     assert type(misfit).__name__ == "NonDeterminism"
     assert "took another path than its history" in caplog.text
@@ -445,7 +461,7 @@ def test_code_that_does_not_fit_writes_nothing_and_goes_on_when_it_fits_again(st
     assert "took another path" in context["blocked"]
     assert [event["eventType"] for event in stand.events(run_id)][-2:] == ["DecisionTaskCompleted", "TimerStarted"]
     stand.clock.advance(3)
-    assert stand.decide(stand.decider(registry=fitting), cache)
+    assert stand.decider(registry=fitting).run_once(cache)
     assert stand.result(definition, run_id) == [0]
     assert len(cache) == 0
 
@@ -454,8 +470,8 @@ def test_a_workflow_that_is_not_known_is_left_alone_and_said_once(stand: Stand, 
     decider = stand.decider(registry=Registry())
     runs = [stand.start(in_turn, 1, workflow_id=f"w-{number}") for number in range(2)]
     with caplog.at_level(logging.WARNING, "flowdsl.decider"):
-        assert stand.decide(decider, Cache())
-        assert stand.decide(decider, Cache())
+        assert decider.run_once(Cache())
+        assert decider.run_once(Cache())
     assert [record.getMessage() for record in caplog.records] == [
         f"no workflow {in_turn.name} (version 1) is known here; its decision task is left to others. Known: none"
     ]
@@ -477,7 +493,7 @@ def test_a_recorded_function_that_takes_half_of_the_tasks_time_is_warned_of(
     stand.swf.register_workflow_type(name=looking_up.name, version="1")
     run_id = stand.start(looking_up)
     with caplog.at_level(logging.WARNING, "flowdsl.decider"):
-        assert stand.decide(stand.decider(), Cache())
+        assert stand.decider().run_once(Cache())
     assert "drawn took 31.0 s of a decision task's 60 s; make it an @activity" in caplog.text
     assert stand.result(looking_up, run_id) == 101
 
@@ -497,7 +513,7 @@ def test_settle_waits_for_the_decision_in_hand_and_not_for_the_poll(stand: Stand
 
     stand.swf.register_workflow_type(name=holding.name, version="1")
     run_id = stand.start(holding)
-    decider = stand.decider()
+    decider = stand.decider(stand.service)
     decider.start()
     assert reached.wait(60)
     assert not decider.settle(0)
