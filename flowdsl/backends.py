@@ -54,7 +54,8 @@ class Embedded:
 class Swf:
     """Amazon SWF, or anything that speaks its protocol.
 
-    `session` is a boto3 session, `endpoint_url` another endpoint (default: botocore's own settings); with `serve=True` this process serves the
+    `session` is a boto3 session, `endpoint_url` another endpoint (default: botocore's own settings); with `serve=True` this process
+    serves the
     executions it runs, on a task list of their own; with `serve=False` a fleet of workers does, on `task_list`.
     `transport` replaces boto3 by anything with `call(operation, params)`.
     """

@@ -49,7 +49,8 @@ class Execution:
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end; return the workflow's value or raise what it raised.
 
-        Raises `TimeoutError` after `timeout` seconds; the execution goes on. `WorkflowTimedOut`, `WorkflowTerminated` and `Cancelled` say how else it ended.
+        Raises `TimeoutError` after `timeout` seconds; the execution goes on. `WorkflowTimedOut`, `WorkflowTerminated` and `Cancelled`
+        say how else it ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -83,7 +84,9 @@ class Execution:
                 warn_at = float("inf") if self._warn_if_nobody_polls() else time.monotonic() + NO_WORKER_AFTER
 
     def _watch(self) -> tuple[threading.Event, bool]:
-        """An event that is set when this run is closed, or may be; and whether that can be relied on. One for all who wait, however often."""
+        """An event that is set when this run is closed, or may be; and whether that can be relied on. One for all who wait, however
+        often.
+        """
         if self._watched is None or self._watched[0] != self.run_id:
             closed = threading.Event()
             told = self._connection.when_closed(self.id, self.run_id, closed.set)

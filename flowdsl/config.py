@@ -1,4 +1,6 @@
-"""What comes from the environment, in one place. AWS's own settings (keys, region, profile, endpoint) are botocore's and never read here."""
+"""What comes from the environment, in one place. AWS's own settings (keys, region, profile, endpoint) are botocore's and never read
+here.
+"""
 
 from __future__ import annotations
 

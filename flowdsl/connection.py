@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import config
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 RETENTION_DAYS = 30
 
 CLOSING = 2.0
-"""Seconds that what is in hand has to be answered when a connection is closed; what takes longer is lost, and done again elsewhere or later."""
+"""Seconds that what is in hand has to be answered when a connection is closed; what takes longer is lost, and done again elsewhere or
+later."""
 
 
 class Connection:
@@ -204,7 +206,9 @@ class Engines:
         self._opened: dict[str, tuple[EngineService, str, int]] = {}
 
     def take(self, backend: Embedded) -> EngineService:
-        """The engine of the backend's file; opened, if nobody here has it open. Raises `FileInUse`, `NotAnEngineFile`, `DefinitionError`."""
+        """The engine of the backend's file; opened, if nobody here has it open. Raises `FileInUse`, `NotAnEngineFile`,
+        `DefinitionError`.
+        """
         from flowdsl.engine import Engine  # noqa: PLC0415 - `import flowdsl` does not load the engine
         from flowdsl.engine import Service as EngineService  # noqa: PLC0415 - as above
 
@@ -315,7 +319,7 @@ def _close_all() -> None:
 
 def _forget() -> None:
     """In a forked child: the parent's engines and threads are not ours; closing a copy of an open database would harm the file."""
-    global _lock, _engines  # noqa: PLW0603 - the child begins with its own
+    global _lock, _engines
     _inherited.append((dict(_connections), _engines))
     _connections.clear()
     _lock, _engines = threading.Lock(), Engines()
@@ -328,4 +332,4 @@ if hasattr(os, "register_at_fork"):
 def _store_beside(backend: Embedded) -> Any:
     if backend.store is not None:
         return backend.store
-    return config.store_uri() or ("memory:" if backend.file == MEMORY else os.path.splitext(backend.file)[0] + ".values")
+    return config.store_uri() or ("memory:" if backend.file == MEMORY else str(Path(backend.file).with_suffix(".values")))

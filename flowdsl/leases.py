@@ -1,11 +1,13 @@
 """The task lists that this process serves for executions of its own, where the service is shared with others.
 
-Rule 1: an execution has a list of its own, so that nobody else's worker is asked for code it does not have. A list that is free again goes to
+Rule 1: an execution has a list of its own, so that nobody else's worker is asked for code it does not have. A list that is free again
+        goes to
         the next execution with its server: how many pollers there are depends on how many executions are open at once, and not on how many
         there were. (A long poll cannot be taken back from Amazon SWF, it ends after a minute; starting anew each time would pile them up.)
         Very many executions at once share `MOST_LISTS` lists.
 Rule 2: an execution that goes on elsewhere (resumed, attached to), and one that names its list, is served on that list.
-Rule 3: a lease ends when somebody has seen the execution closed: whoever waited for its result; else the server itself, after its own closing
+Rule 3: a lease ends when somebody has seen the execution closed: whoever waited for its result; else the server itself, after its own
+        closing
         decision, or when a poll comes back empty. A list without a lease is polled until a poll comes back empty, then no more.
 """
 
@@ -34,7 +36,8 @@ MOST_LISTS: Final = 16
 class Lease:
     """One execution's right to be served. `task_list` is where its decision tasks go.
 
-    It is taken before the execution is started, because the start names the list; and it begins only afterwards: what is open already must not
+    It is taken before the execution is started, because the start names the list; and it begins only afterwards: what is open already
+    must not
     go on, and perhaps end, before it is known that this execution is not the one that has the id.
     """
 
@@ -103,7 +106,9 @@ class Leases:
         return served.server
 
     def close(self, patience: float) -> None:
-        """Serve nothing any more. What runs is cancelled and given back; decisions in hand, and the giving back, have `patience` seconds."""
+        """Serve nothing any more. What runs is cancelled and given back; decisions in hand, and the giving back, have `patience`
+        seconds.
+        """
         with self._lock:
             closing = list(self._served.values())
             self._served.clear()

@@ -35,7 +35,8 @@ _ATTEMPTS_TO_START = 5
 def run(fn: Callable[P, R], /, *args: Any, backend: str | Backend | None = None, **kwargs: Any) -> R:
     """Run a workflow to its end and return its value, or raise what it raised.
 
-    `backend` is `"local"`, `"embedded"`, `"swf"` or a backend object (default: `FLOWDSL_BACKEND`, else local). Everything else goes to the workflow; an id,
+    `backend` is `"local"`, `"embedded"`, `"swf"` or a backend object (default: `FLOWDSL_BACKEND`, else local).
+    Everything else goes to the workflow; an id,
     tags and the like are given by `fn.options(id="order-7")`.
     """
     where = resolve(backend)
@@ -82,8 +83,17 @@ def attach(workflow_id: str, run_id: str | None = None, backend: str | Backend |
     return execution
 
 
-def executions(backend: str | Backend | None = None, *, status: str = "open", id: str | None = None, workflow: Any = None, tag: str | None = None) -> list[Execution]:  # noqa: A002 - the service's word
-    """Executions, newest first: `status` is `open` or `closed`; at most one of `id`, `workflow` (a definition or a name) and `tag` narrows them."""
+def executions(
+    backend: str | Backend | None = None,
+    *,
+    status: str = "open",
+    id: str | None = None,  # noqa: A002 - the contract's word
+    workflow: Any = None,
+    tag: str | None = None,
+) -> list[Execution]:
+    """Executions, newest first: `status` is `open` or `closed`; at most one of `id`, `workflow` (a definition or a name) and `tag`
+    narrows them.
+    """
     where = resolve(backend)
     if isinstance(where, Local):
         return []
@@ -120,7 +130,7 @@ def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
 def _start(call: Call, connection: Connection) -> Execution:
     """Start the execution, or find the open one that has the id; nobody serves it yet."""
     definition, options = call.target, call.options
-    assert options is not None  # noqa: S101 - workflow calls always carry their options
+    assert options is not None
     text = connection.values.encode_call(definition, call.args, call.kwargs)
     connection.register(definition)
     workflow_id = options.id or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
@@ -158,7 +168,8 @@ def _resume(connection: Connection, workflow_id: str, definition: Any, text: str
     if not same:
         raise AlreadyRunning(
             f"the workflow id {workflow_id!r} belongs to an open execution of {kind['name']} with "
-            f"{'other input' if kind['name'] == definition.name else 'other code'}. Wait for it with attach({workflow_id!r}).result(), or choose another id"
+            f"{'other input' if kind['name'] == definition.name else 'other code'}. "
+            f"Wait for it with attach({workflow_id!r}).result(), or choose another id"
         )
     about = connection.swf.describe(workflow_id, run_id)
     if about["executionInfo"]["executionStatus"] != "OPEN":

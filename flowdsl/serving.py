@@ -1,7 +1,8 @@
 """`Server`: deciders and activity workers on the task lists of one connection. `Worker`, an embedded file and an own `run` are each one.
 
 Rule 1: a list that is served has a decider and an activity worker; a list that only activities name has an activity worker alone.
-Rule 2: who is alone with an engine's file (`every_list`) serves every list that is named anywhere: by a definition, by a call's options, by an
+Rule 2: who is alone with an engine's file (`every_list`) serves every list that is named anywhere: by a definition, by a call's
+        options, by an
         execution that was open before. Nobody else could.
 Rule 3: stopping drains, and does not wait: open polls are finished or withdrawn, running activities end or their grace is over.
 """
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from flowdsl.model.lifecycle import DECISIONS
 from flowdsl.workers.activities import ActivityWorker
 from flowdsl.workers.decider import Decider
-from flowdsl.workers.hooks import Hooks
 
 if TYPE_CHECKING:
     from flowdsl.connection import Connection
     from flowdsl.lang.registry import Registry
+    from flowdsl.workers.hooks import Hooks
 
 
 class Server:
@@ -92,7 +93,8 @@ class Server:
         connection = self._connection
         return Decider(
             connection.swf, task_list, self._registry, connection.values,
-            threads=self._threads, instances=self.instances, hooks=self._hooks, backend=connection.backend.name, on_response=self._responded,
+            threads=self._threads, instances=self.instances, hooks=self._hooks, backend=connection.backend.name,
+            on_response=self._responded,
         )  # fmt: skip
 
     # --- what deciders do

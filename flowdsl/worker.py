@@ -1,7 +1,8 @@
 """`Worker`: serves a task list until it is told to stop.
 
 Rule 1: a worker serves what it was given (definitions, modules, classes), or everything that is registered.
-Rule 2: the first signal drains: open polls are finished or withdrawn, running activities end or their grace is over. The second one does not
+Rule 2: the first signal drains: open polls are finished or withdrawn, running activities end or their grace is over. The second one
+        does not
         wait: what runs is cancelled and given back, so that another worker gets it.
 Rule 3: a signal's handler only leaves a note; what it asks for is done by the thread that runs the worker.
 """
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 from flowdsl import config
 from flowdsl.backends import Backend, Local, Swf, resolve
@@ -98,7 +99,7 @@ class Worker:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

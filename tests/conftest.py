@@ -49,8 +49,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     It stands here because xdist's controller, which writes the summary, reads no other conftest.
     """
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, []) if report.when == "call"]
-    played = re.compile(r"tests/contract/.*\[(?:.*-)?(plain|local|embedded|replayed|server|aws)(?:-.*)?\]$")
+    order = ["plain", "local", "embedded", "replayed", "server", "aws"]
+    played = re.compile(rf"tests/contract/.*\[(?:.*-)?({'|'.join(order)})(?:-.*)?\]$")
     names = [played.search(report.nodeid) for report in reports]
     counts = Counter(name[1] for name in names if name is not None)
     if counts:
-        terminalreporter.write_line("contract: " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
+        terminalreporter.write_line(
+            "contract: " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: order.index(item[0])))
+        )

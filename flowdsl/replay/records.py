@@ -1,4 +1,4 @@
-"""How the outcome of a recorded function stands in a history: a marker, named after the call, whose details are the outcome and nothing else.
+"""How the outcome of a recorded function stands in a history: a marker, named after the call, whose details are the outcome alone.
 
 Rule 1: the name is the reserved prefix, the call's id, and a digest of the arguments where they are plain data:
         `flowdsl:cached:exchange_rate-1 1a2b3c4d5e6f`. The id finds the record, the digest tells that it belongs to the same call.

@@ -80,7 +80,7 @@ def serve(
 class ThreadedServer:
     """A server in a thread of this process, for tests and notebooks; leaving it closes the service that it was given.
 
-    >>> with ThreadedServer(Service(Engine(":memory:"))) as url:                # doctest: +SKIP
+    >>> with ThreadedServer(Service(Engine(":memory:"))) as url:  # doctest: +SKIP
     ...     boto3.client("swf", endpoint_url=url, region_name="us-east-1")
 
     `url` is also an attribute while it runs. `port=0` takes a free port.

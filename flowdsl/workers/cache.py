@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from flowdsl.replay.replayer import Replayer
 
 KEPT: Final = 200
-"""Executions that a decider thread keeps; each costs the memory of its suspended branches (some ten kilobytes, and what user code holds)."""
+"""Executions that a decider thread keeps; each costs the memory of its suspended branches (some ten kilobytes, and what user code
+holds)."""
 
 
 class Cache:

@@ -102,7 +102,7 @@ class Decider:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until every thread has ended; False if some has not after `timeout` seconds."""
-        return all([loop.join(timeout) for loop in self._loops])
+        return all([loop.join(timeout) for loop in self._loops])  # noqa: C419 - all of them are waited for
 
     def settle(self, timeout: float | None = None) -> bool:
         """Wait until no decision is in hand; open polls are not waited for. False if one still is after `timeout` seconds."""
@@ -250,7 +250,9 @@ class Decider:
 
 def blocked(misfit: NonDeterminism, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     """The response to a task whose history the code does not fit: nothing but the fact, and a timer that asks again later."""
-    before = sum(1 for e in events if e["eventType"] == "TimerStarted" and e["timerStartedEventAttributes"]["timerId"].startswith(BLOCKED_PREFIX))
+    before = sum(
+        1 for e in events if e["eventType"] == "TimerStarted" and e["timerStartedEventAttributes"]["timerId"].startswith(BLOCKED_PREFIX)
+    )
     delay = min(_LONGEST_BLOCK, 2.0 * 2 ** min(before, 20))
     timer = decisions.start_timer(timer_id=f"{BLOCKED_PREFIX}{events[-1]['eventId']}", start_to_fire=delay)
     context: dict[str, Any] = {"flowdsl": REPLAY_VERSION, "blocked": misfit.message[:4000]}
@@ -281,8 +283,13 @@ class Recorder:
         self._limit = None if limit == "NONE" else float(limit)
 
     def __call__(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: Any) -> Any:
+        """Run the function and return what it returns; raises what it raises."""
         about = Info(
-            kind=target.kind, name=target.name, version=target.version, workflow_id=self._execution["workflowId"], run_id=self._execution["runId"]
+            kind=target.kind,
+            name=target.name,
+            version=target.version,
+            workflow_id=self._execution["workflowId"],
+            run_id=self._execution["runId"],
         )
         began = time.monotonic()
         try:
@@ -291,6 +298,7 @@ class Recorder:
             took = time.monotonic() - began
             if self._limit is not None and took > self._limit / 2:
                 log.warning(
-                    "the recorded function %s took %.1f s of a decision task's %g s; make it an @activity, or raise @workflow(task_timeout=…)",
+                    "the recorded function %s took %.1f s of a decision task's %g s; make it an @activity, or raise "
+                    "@workflow(task_timeout=…)",
                     target.name, took, self._limit,
                 )  # fmt: skip

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from contract_stage import DURABLE, causes, events, new_id, wait_for
 
+import flowdsl
 from flowdsl import (
     ActivityFailed,
     ActivityTimedOut,
@@ -197,6 +198,25 @@ def test_the_last_timeout_is_raised_as_activity_timed_out(stage):
     assert isinstance(caught.value, TimeoutError)
 
 
+@workflow
+def nobody_works(kind: str) -> str:
+    limits = {"SCHEDULE_TO_START": {"schedule_to_start": 60}, "SCHEDULE_TO_CLOSE": {"schedule_to_close": 60}}
+    try:
+        once.options(**limits[kind])("nobody")
+    except ActivityTimedOut as error:
+        return f"{error.kind} {error.attempt}"
+    return ""
+
+
+@pytest.mark.stages(*DURABLE)
+@pytest.mark.parametrize("kind", ["SCHEDULE_TO_START", "SCHEDULE_TO_CLOSE"])
+def test_an_activity_that_nobody_takes_times_out(stage, kind):
+    with stage.fleet() as fleet:
+        execution = flowdsl.start(nobody_works, kind, backend=fleet.backend)
+        fleet.work(activities=0)
+        assert execution.result() == f"{kind} 1"
+
+
 # --- how long between ------------------------------------------------------------------------------------------------
 
 
@@ -324,7 +344,7 @@ def test_no_attempt_begins_after_the_time_that_the_policy_allows(stage):
 def flaky_child(key: str, failures: int, kind: str) -> int:
     calls[key] += 1
     if calls[key] <= failures:
-        raise {"busy": Busy, "never": NonRetryable}[kind](f"attempt {calls[key]}")
+        raise {"busy": Busy, "never": NonRetryable, "later": lambda _: RetryAfter(0.05)}[kind](f"attempt {calls[key]}")
     return calls[key]
 
 
@@ -344,6 +364,27 @@ def test_a_child_that_fails_every_time_raises_its_last_exception(stage):
         stage.run(parent_of_flaky, key, 99, "busy", None)
     assert calls[key] == 3
     assert [cause.attempt for cause in causes(caught.value) if isinstance(cause, ChildFailed)] == [3]
+
+
+@workflow
+def parent_without_a_policy(key: str) -> int:
+    return flaky_child(key, 1, "later")
+
+
+def test_a_child_may_ask_for_time_by_retry_after(stage):
+    assert stage.run(parent_without_a_policy, new_id()) == 2
+
+
+@workflow
+def parent_in_a_hurry(key: str, limit: float, first: float) -> int:
+    return flaky_child.options(retry=Retry(50, first=first, factor=1, jitter=False, within=limit))(key, 99, "busy")
+
+
+def test_no_child_begins_after_the_time_that_the_policy_allows(stage):
+    key = new_id()
+    with pytest.raises(Busy):
+        stage.run(parent_in_a_hurry, key, stage.seconds(25), stage.seconds(10))
+    assert calls[key] == 3
 
 
 def test_a_non_retryable_child_is_not_tried_again(stage):

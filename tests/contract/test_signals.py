@@ -6,7 +6,7 @@ import pytest
 from contract_stage import DURABLE, HANDLES, events, new_id, wait_for
 
 import flowdsl
-from flowdsl import Fault, SignalFailed, activity, mark, publish, signal, sleep, workflow
+from flowdsl import Fault, SignalFailed, activity, continue_as_new, mark, publish, signal, sleep, workflow
 
 # --- signals ---------------------------------------------------------------------------------------------------------
 
@@ -128,6 +128,22 @@ def test_a_started_signal_is_a_promise(stage):
         execution = stage.start(races, 5)
         execution.signal(approved, "ann")
     assert execution.result() == "ann/1"
+
+
+@workflow
+def one_at_a_time(seen: tuple[str, ...] = ()) -> tuple[str, ...]:
+    seen = (*seen, approved.wait())
+    if len(seen) < 4:
+        continue_as_new(seen)
+    return seen
+
+
+@pytest.mark.stages(*HANDLES)
+def test_no_signal_is_lost_when_a_workflow_continues_as_new(stage):
+    execution = stage.start(one_at_a_time)
+    for n in range(4):
+        execution.signal(approved, str(n))
+    assert execution.result(timeout=20) == ("0/1", "1/1", "2/1", "3/1")
 
 
 @workflow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import uuid
@@ -154,6 +155,7 @@ VALUES: dict[str, Any] = {
     "class": Item,
     "builtin function": math.sqrt,
     "deep": [[[[[[[[[[1]]]]]]]]]],
+    "very deep": functools.reduce(lambda inner, _: [inner], range(500), []),
     "slice": slice(1, 5, 2),
     "range": range(2, 9, 3),
 }

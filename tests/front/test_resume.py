@@ -186,27 +186,29 @@ def test_after_any_number_of_kills_no_finished_activity_is_repeated(folder: Path
 
 
 def test_an_activity_in_hand_at_the_kill_is_given_out_again_at_once(folder: Path) -> None:
-    with Program(folder, "-c", "import flows; flows.main(\'with_slow\')") as program:
+    with Program(folder, "-c", "import flows; flows.main('with_slow')") as program:
         program.until("in hand")
         program.kill()
-    with Program(folder, "-c", "import flows; flows.main(\'with_slow\')") as program:  # its heartbeat timeout is as long as this test's patience: waiting fails
+    with Program(
+        folder, "-c", "import flows; flows.main('with_slow')"
+    ) as program:  # its heartbeat timeout is as long as this test's patience: waiting fails
         assert program.until("result")[-1] == "result [1, 2, 2]"
     assert runs_of_steps(folder) == {"1": 1, "2": 1}
 
 
 def test_an_activity_that_may_run_once_only_is_not_run_again_after_a_kill(folder: Path) -> None:
-    with Program(folder, "-c", "import flows; flows.main(\'with_careful\')") as program:
+    with Program(folder, "-c", "import flows; flows.main('with_careful')") as program:
         program.until("in hand")
         program.kill()
-    with Program(folder, "-c", "import flows; flows.main(\'with_careful\')") as program:
+    with Program(folder, "-c", "import flows; flows.main('with_careful')") as program:
         assert program.rest() == ["result timed out: HEARTBEAT, attempt 1"]
 
 
 def test_a_recorded_function_in_hand_at_the_kill_is_run_again_and_then_never_more(folder: Path) -> None:
-    with Program(folder, "-c", "import flows; flows.main(\'with_drawn\')") as program:
+    with Program(folder, "-c", "import flows; flows.main('with_drawn')") as program:
         program.until("in hand")
         program.kill()
-    with Program(folder, "-c", "import flows; flows.main(\'with_drawn\')") as program:
+    with Program(folder, "-c", "import flows; flows.main('with_drawn')") as program:
         assert program.rest() == ["drawn", "step 2 1", "drawn", "result [1, 7, 2, 7]"]
     assert runs_of_steps(folder) == {"1": 1, "2": 1}
 

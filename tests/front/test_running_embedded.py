@@ -217,6 +217,7 @@ def test_an_engine_on_a_clock_of_its_own_can_be_installed() -> None:
     install(backend, Service(Engine(":memory:"), SkippingClock()))
     with pytest.raises(DefinitionError, match="disconnect it first"):
         install(backend, Service(Engine(":memory:")))
+
     @workflow
     def for_a_year() -> str:
         sleep(360 * 86_400)
@@ -272,7 +273,8 @@ def test_an_interpreter_that_ends_with_a_thousand_branches_open_says_nothing(her
         "@signal\ndef go(): ...\n"
         "@workflow\ndef wide():\n    publish('on')\n    gather(*[spawn(lambda: sleep(3600)) for _ in range(900)])\n"
     )
-    code = "import wide, flowdsl\nfrom flowdsl import Embedded\nx = flowdsl.start(wide.wide, backend=Embedded('w.db'))\nwhile not x.published(): pass"
+    code = "import wide, flowdsl\nfrom flowdsl import Embedded\n"
+    code += "x = flowdsl.start(wide.wide, backend=Embedded('w.db'))\nwhile not x.published(): pass"
     with Program(here, "-c", code) as program:
         assert program.rest() == []
 

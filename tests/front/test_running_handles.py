@@ -26,7 +26,6 @@ from flowdsl import (
     publish,
     run,
     signal,
-    sleep,
     start,
     workflow,
 )
@@ -176,7 +175,7 @@ def test_attaching_to_what_is_not_there_says_so(backend: Any) -> None:
         attach("nobody", backend="local")
 
 
-FLEET = '''
+FLEET = """
 import sys
 
 from flowdsl import Swf, Worker, activity, signal, workflow
@@ -198,20 +197,26 @@ def shout(text: str) -> str:
 @workflow
 def asking(question: str) -> str:
     return f"{question} {shout(answer.wait())}"
-'''
+"""
 
 
 def test_one_process_starts_another_one_works_and_a_third_one_attaches(tmp_path: Path) -> None:
     (tmp_path / "fleet.py").write_text(FLEET)
     with served() as (url, service):
-        with Program(tmp_path, "-c", "from fleet import *; import flowdsl;"
-                     "print(flowdsl.start(asking.options(id='q'), 'why?', backend=BACKEND))", url) as starter:
+        with Program(
+            tmp_path, "-c", "from fleet import *; import flowdsl;print(flowdsl.start(asking.options(id='q'), 'why?', backend=BACKEND))", url
+        ) as starter:
             assert starter.rest()[0].startswith("<execution q (swf, run ")
         assert service.made["PollForDecisionTask"] == 0
         with Program(tmp_path, "-c", "from fleet import *; Worker(asking, shout, backend=BACKEND).run()", url) as worker:
-            with Program(tmp_path, "-c", "import sys; from flowdsl import *;"  # this one has none of the code
-                         "there = attach('q', backend=Swf(endpoint_url=sys.argv[1]));"
-                         "there.signal('fleet.answer', 'because'); print(there.result(60))", url) as third:
+            with Program(
+                tmp_path,
+                "-c",
+                "import sys; from flowdsl import *;"  # this one has none of the code
+                "there = attach('q', backend=Swf(endpoint_url=sys.argv[1]));"
+                "there.signal('fleet.answer', 'because'); print(there.result(60))",
+                url,
+            ) as third:
                 assert third.rest() == ["why? BECAUSE"]
             assert worker.line() == "shouted by the worker"
         assert {identity.partition("@")[0] for identity in identities(service)} == {str(worker.process.pid)}
@@ -219,7 +224,9 @@ def test_one_process_starts_another_one_works_and_a_third_one_attaches(tmp_path:
 
 def identities(service: Any) -> set[str]:
     """Who took the tasks of the execution `q`."""
-    found = service.call("ListClosedWorkflowExecutions", {"domain": "flowdsl", "startTimeFilter": {"oldestDate": 0}, "executionFilter": {"workflowId": "q"}})
+    found = service.call(
+        "ListClosedWorkflowExecutions", {"domain": "flowdsl", "startTimeFilter": {"oldestDate": 0}, "executionFilter": {"workflowId": "q"}}
+    )
     named = {"domain": "flowdsl", "execution": found["executionInfos"][0]["execution"]}
     events = service.call("GetWorkflowExecutionHistory", named)["events"]
     return {value["identity"] for event in events for value in event.values() if isinstance(value, dict) and "identity" in value}

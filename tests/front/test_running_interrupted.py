@@ -1,4 +1,5 @@
-"""Ctrl-C and the end of a process while executions are open: they stay alive, it is said how to come back, and the end is quick and quiet."""
+"""Ctrl-C and the end of a process while executions are open: they stay alive, it is said how to come back, and the end is quick and
+quiet."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from front_kit import Program, served
 
-PROGRAM = '''
+PROGRAM = """
 import sys
 import threading
 import time
@@ -74,7 +75,7 @@ def with_endless() -> int:
 @workflow
 def with_lookup() -> int:
     return looked_up()
-'''
+"""
 
 
 @pytest.fixture(params=["embedded", "swf"])

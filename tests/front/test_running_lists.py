@@ -1,4 +1,5 @@
-"""Who serves an own execution where the service is shared: a list of its own, lent from one execution to the next; and who says that nobody does."""
+"""Who serves an own execution where the service is shared: a list of its own, lent from one execution to the next; and who says that
+nobody does."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from front_kit import Watched, attributes, kinds, served
+from front_kit import Watched, kinds, served
 
 from flowdsl import Swf, WorkflowTerminated, activity, attach, client, run, signal, start, workflow
 from flowdsl.connection import connect, disconnect

@@ -15,7 +15,7 @@ from flowdsl import ActivityFailed, DefinitionError, Embedded, Fault, Swf, Worke
 from flowdsl.connection import connect, disconnect
 from flowdsl.engine import ManualClock
 
-SHOP = '''
+SHOP = """
 import time
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def flow(number: int) -> int:
 @workflow
 def waiting_for_slow() -> int:
     return slow()
-'''
+"""
 
 
 @pytest.fixture
@@ -94,7 +94,13 @@ def begin(backend: Swf, name: str, *args: int) -> Any:
     swf.register_workflow_type(name=f"shop.{name}", version="1")
     text = f'{{"args":{list(args)}}}' if args else "{}"
     swf.start_workflow_execution(
-        workflow_id=name, name=f"shop.{name}", version="1", task_list="flowdsl", input=text, execution_start_to_close=86_400, task_start_to_close=60
+        workflow_id=name,
+        name=f"shop.{name}",
+        version="1",
+        task_list="flowdsl",
+        input=text,
+        execution_start_to_close=86_400,
+        task_start_to_close=60,
     )
     return attach(name, backend=backend)
 
@@ -166,7 +172,10 @@ class Refusing:
 def test_a_worker_that_does_not_know_an_activity_fails_it_with_its_name_and_what_it_knows(fleet: tuple[Swf, Watched]) -> None:
     backend, service = fleet
     worker = Worker(with_unlisted, flow, double, backend=backend)
-    with ended_by(worker, service), pytest.raises(DefinitionError, match=r"has no activity '.*unlisted', version '1'. It has: .*double") as raised:
+    with (
+        ended_by(worker, service),
+        pytest.raises(DefinitionError, match=r"has no activity '.*unlisted', version '1'. It has: .*double") as raised,
+    ):
         run(with_unlisted, backend=backend)
     assert isinstance(raised.value.__cause__.__cause__, ActivityFailed)  # WorkflowFailed, ActivityFailed
 
@@ -197,7 +206,7 @@ def test_a_worker_on_an_embedded_file_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_run_in_a_thread_serves_until_stop_is_called_elsewhere(fleet: tuple[Swf, Watched], clock: ManualClock) -> None:
-    backend, service = fleet
+    backend, _service = fleet
     worker = Worker(flow, double, backend=backend)
     running = threading.Thread(target=worker.run)
     running.start()
@@ -214,7 +223,9 @@ def test_run_in_a_thread_serves_until_stop_is_called_elsewhere(fleet: tuple[Swf,
 # --- the process
 
 
-def test_sigterm_during_an_open_poll_waits_for_its_end_and_does_what_it_brings(folder: Path, fleet: tuple[Swf, Watched], clock: ManualClock) -> None:
+def test_sigterm_during_an_open_poll_waits_for_its_end_and_does_what_it_brings(
+    folder: Path, fleet: tuple[Swf, Watched], clock: ManualClock
+) -> None:
     backend, service = fleet
     with worker_process(folder, backend) as worker:
         service.wait_for("PollForDecisionTask")
@@ -242,10 +253,8 @@ def test_sigterm_during_an_activity_waits_for_it(folder: Path, fleet: tuple[Swf,
     assert kinds(execution.history())["ActivityTaskCompleted"] == 1
 
 
-def test_sigterm_twice_ends_at_once_and_gives_the_activity_back(
-    folder: Path, fleet: tuple[Swf, Watched], clock: ManualClock
-) -> None:
-    backend, service = fleet
+def test_sigterm_twice_ends_at_once_and_gives_the_activity_back(folder: Path, fleet: tuple[Swf, Watched], clock: ManualClock) -> None:
+    backend, _service = fleet
     execution = begin(backend, "waiting_for_slow")
     with worker_process(folder, backend) as worker:
         assert worker.line() == "begun 1"
@@ -255,13 +264,16 @@ def test_sigterm_twice_ends_at_once_and_gives_the_activity_back(
     failed = next(event for event in execution.history() if event["eventType"] == "ActivityTaskFailed")
     assert "was stopped before shop.slow had ended" in attributes(failed)["reason"]
     with worker_process(folder, backend) as worker:
-        attempt = int(line_in_time(worker, clock).removeprefix("begun "))  # the second one may have gone to the open poll of the first worker
+        attempt = int(
+            line_in_time(worker, clock).removeprefix("begun ")
+        )  # the second one may have gone to the open poll of the first worker
         assert attempt in (2, 3)
         assert execution.result(PATIENCE) == attempt
 
 
 def line_in_time(worker: Program, clock: ManualClock) -> str:
-    """The worker's next line, while time passes: a decision task may have gone to a process that has just died, and has to time out first."""
+    """The worker's next line, while time passes: a decision task may have gone to a process that has just died, and has to time out
+    first."""
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.append(worker.line()))
     reader.start()
@@ -271,7 +283,9 @@ def line_in_time(worker: Program, clock: ManualClock) -> str:
     return lines[0]
 
 
-def test_an_activity_of_a_worker_that_was_killed_is_taken_by_another_one(folder: Path, fleet: tuple[Swf, Watched], clock: ManualClock) -> None:
+def test_an_activity_of_a_worker_that_was_killed_is_taken_by_another_one(
+    folder: Path, fleet: tuple[Swf, Watched], clock: ManualClock
+) -> None:
     backend, service = fleet
     execution = begin(backend, "waiting_for_slow")
     with worker_process(folder, backend) as worker:

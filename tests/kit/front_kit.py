@@ -116,7 +116,9 @@ class Watched(Service):
     def wait_for(self, operation: str, number: int = 1) -> None:
         """Until so many calls of the operation were made (a poll: until it is open)."""
         with self._news:
-            assert self._news.wait_for(lambda: self.made[operation] >= number, PATIENCE), f"{operation} was made {self.made[operation]} times"
+            assert self._news.wait_for(lambda: self.made[operation] >= number, PATIENCE), (
+                f"{operation} was made {self.made[operation]} times"
+            )
 
 
 @contextmanager

@@ -72,7 +72,9 @@ async def _step(statement: list[Any], tasks: dict[str, Any], gate: asyncio.Semap
     if verb == "queue":
         return await _through_a_queue(rest[0])
     if verb == "first":
-        done, pending = await asyncio.wait([asyncio.ensure_future(_call(name, x)) for name, x in rest[0]], return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(
+            [asyncio.ensure_future(_call(name, x)) for name, x in rest[0]], return_when=asyncio.FIRST_COMPLETED
+        )
         for task in pending:
             task.cancel()
         return len(done)

@@ -1,4 +1,5 @@
-"""Code before and after a deploy: definitions of one name that no registry of the process holds, so that two of them can stand side by side."""
+"""Code before and after a deploy: definitions of one name that no registry of the process holds, so that two of them can stand side by
+side."""
 
 from __future__ import annotations
 

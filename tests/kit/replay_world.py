@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowdsl.data.converter import Converter
 from flowdsl.data.keys import KeyRing
@@ -15,11 +15,13 @@ from flowdsl.data.values import Values
 from flowdsl.engine import Engine
 from flowdsl.errors import Fault
 from flowdsl.lang.context import Info, current
-from flowdsl.lang.definitions import Definition
 from flowdsl.lang.registry import Registry, default_registry
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.model.attempts import split_attempt, split_heartbeat
 from flowdsl.replay.replayer import Replayer
+
+if TYPE_CHECKING:
+    from flowdsl.lang.definitions import Definition
 
 DOMAIN, LIST = "world", "list"
 KEYS = KeyRing({"test": b"k" * 32})
@@ -44,7 +46,9 @@ class World:
     `keeps`: the decider keeps its replayers from task to task, as a real one may; else each task is replayed from the first event.
     """
 
-    def __init__(self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry, keeps: bool = False) -> None:
+    def __init__(
+        self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry, keeps: bool = False
+    ) -> None:
         self.code = code
         self.keeps = keeps
         self.kept: dict[str, Replayer] = {}
@@ -71,7 +75,8 @@ class World:
         if default_registry.find("workflow", workflow.name, workflow.version) is None:
             self.register(workflow)
         self.run_id = self.call(
-            "StartWorkflowExecution", domain=DOMAIN, workflowId=workflow_id, workflowType={"name": workflow.name, "version": workflow.version},
+            "StartWorkflowExecution", domain=DOMAIN, workflowId=workflow_id,
+            workflowType={"name": workflow.name, "version": workflow.version},
             taskList={"name": LIST}, input=self.values.encode_call(workflow, args, kwargs), executionStartToCloseTimeout="1000000",
             taskStartToCloseTimeout="60", childPolicy=workflow.settings.child_policy.upper(),
         )["runId"]  # fmt: skip
@@ -84,10 +89,16 @@ class World:
     # --- hands
 
     def replayer(
-        self, record: Callable[..., Any] | None = None, workflow: Any = None, run: tuple[str, str] | None = None, foresee: Iterable[Any] = ()
+        self,
+        record: Callable[..., Any] | None = None,
+        workflow: Any = None,
+        run: tuple[str, str] | None = None,
+        foresee: Iterable[Any] = (),
     ) -> Replayer:
         workflow_id, run_id = run or (self.workflow_id, self.run_id)
-        replayer = Replayer(workflow or self.workflow, workflow_id=workflow_id, run_id=run_id, values=self.values, record=record or self._record)
+        replayer = Replayer(
+            workflow or self.workflow, workflow_id=workflow_id, run_id=run_id, values=self.values, record=record or self._record
+        )
         replayer.foresee(foresee)
         return replayer
 
@@ -166,7 +177,13 @@ class World:
                 raise
 
     def signal(self, definition: Any, *args: Any) -> None:
-        self.call("SignalWorkflowExecution", domain=DOMAIN, workflowId=self.workflow_id, signalName=definition.name, input=self.values.encode_call(definition, args, {}))
+        self.call(
+            "SignalWorkflowExecution",
+            domain=DOMAIN,
+            workflowId=self.workflow_id,
+            signalName=definition.name,
+            input=self.values.encode_call(definition, args, {}),
+        )
 
     def pass_time(self, seconds: float) -> None:
         self.now += int(seconds * 1000)
@@ -186,7 +203,9 @@ class World:
         page: dict[str, Any] = {}
         while True:
             more = {"nextPageToken": page["nextPageToken"]} if "nextPageToken" in page else {}
-            page = self.call("GetWorkflowExecutionHistory", domain=DOMAIN, execution={"workflowId": self.workflow_id, "runId": self.run_id}, **more)
+            page = self.call(
+                "GetWorkflowExecutionHistory", domain=DOMAIN, execution={"workflowId": self.workflow_id, "runId": self.run_id}, **more
+            )
             events += page["events"]
             if "nextPageToken" not in page:
                 return events

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from replay_deploys import define, deployed
 from replay_world import DOMAIN, LIST, Direct, World, attributes, kinds
 
 from flowdsl import activity, publish, signal, sleep
-from flowdsl.lang.registry import Registry
 from flowdsl.replay.replayer import REPLAY_VERSION
 from flowdsl.service.swf import Swf
 from flowdsl.workers.decider import Decider, read_context
 from flowdsl.workers.hooks import Hooks
+
+if TYPE_CHECKING:
+    from flowdsl.lang.registry import Registry
 
 
 @activity
@@ -85,7 +87,9 @@ def shop() -> Shop:
     return Shop()
 
 
-def test_a_blocked_execution_stays_open_and_its_context_says_so_and_keeps_what_was_published(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blocked_execution_stays_open_and_its_context_says_so_and_keeps_what_was_published(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
     shop.reach_the_signal()
     assert json.loads(shop.context()["published"]) == "shipping"
     before = shop.world.history()
@@ -99,7 +103,13 @@ def test_a_blocked_execution_stays_open_and_its_context_says_so_and_keeps_what_w
     assert "test_blocked.py" in context["blocked"]
     assert json.loads(context["published"]) == "shipping"
     new = shop.world.history()[len(before) :]
-    assert kinds(new) == ["WorkflowExecutionSignaled", "DecisionTaskScheduled", "DecisionTaskStarted", "DecisionTaskCompleted", "TimerStarted"]
+    assert kinds(new) == [
+        "WorkflowExecutionSignaled",
+        "DecisionTaskScheduled",
+        "DecisionTaskStarted",
+        "DecisionTaskCompleted",
+        "TimerStarted",
+    ]
     assert attributes(new[-1])["timerId"].startswith("flowdsl.blocked-")
     assert [type(error).__name__ for error in shop.errors] == ["NonDeterminism"]
     assert "took another path" in caplog.text

@@ -180,7 +180,9 @@ def test_an_abandoned_child_outlives_its_parent_and_any_other_is_waited_for() ->
         assert world.is_open is (policy == "terminate")
         assert kinds(world.history(), "ChildWorkflowExecutionStarted") == ["ChildWorkflowExecutionStarted"]
         if policy == "terminate":
-            world.call("SignalWorkflowExecution", domain=DOMAIN, workflowId="left terminate", signalName=told.name, input='{"args":["end"]}')
+            world.call(
+                "SignalWorkflowExecution", domain=DOMAIN, workflowId="left terminate", signalName=told.name, input='{"args":["end"]}'
+            )
             assert world.run_to_end() == "gone"
 
 

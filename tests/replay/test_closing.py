@@ -70,7 +70,7 @@ CLEANUPS = {
     "a map": lambda: work.map([1, 2]),
     "a recorded function": lambda: record(2),
     "a child": lambda: kid(2),
-    "a timer": lambda: pause(),
+    "a timer": pause,
     "a sleep": lambda: sleep(1),
     "a marker": lambda: mark("note", 1),
     "a published value": lambda: publish("closing"),

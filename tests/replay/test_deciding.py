@@ -106,7 +106,7 @@ def test_of_two_deciders_that_were_handed_one_task_the_second_to_answer_is_refus
     with pytest.raises(Fault, match="UnknownResourceFault"):
         respond(world, slow, slow_decisions)
     assert world.history() == before
-    assert [value for value in world.run_to_end()[1:]] == ["charged 1", "charged 2"]
+    assert list(world.run_to_end()[1:]) == ["charged 1", "charged 2"]
 
 
 def test_a_recorded_function_that_ran_in_a_task_that_timed_out_may_run_again_and_only_its_record_is_ever_seen() -> None:

@@ -1,4 +1,5 @@
-"""Rule 9: code that was changed while an execution is open goes on unharmed, or is a misfit that shows both lines. Never another call's value."""
+"""Rule 9: code that was changed while an execution is open goes on unharmed, or is a misfit that shows both lines. Never another
+call's value."""
 
 from __future__ import annotations
 

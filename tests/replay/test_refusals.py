@@ -90,7 +90,9 @@ class Refusing:
 
     def add(self, kind: str, **given: Any) -> int:
         event_id = len(self.events) + 1
-        self.events.append({"eventId": event_id, "eventTimestamp": self.now, "eventType": kind, f"{kind[0].lower()}{kind[1:]}EventAttributes": given})
+        self.events.append(
+            {"eventId": event_id, "eventTimestamp": self.now, "eventType": kind, f"{kind[0].lower()}{kind[1:]}EventAttributes": given}
+        )
         return event_id
 
     def begin(self, workflow: Any, *args: Any) -> None:
@@ -132,7 +134,8 @@ class Refusing:
                 self.add("ActivityTaskScheduled", **given)
         elif kind == "StartChildWorkflowExecution":
             if cause:
-                self.add("StartChildWorkflowExecutionFailed", workflowId=given["workflowId"], workflowType=given["workflowType"], cause=cause,
+                self.add("StartChildWorkflowExecutionFailed", workflowId=given["workflowId"],
+                         workflowType=given["workflowType"], cause=cause,
                          initiatedEventId=0, decisionTaskCompletedEventId=completed)  # fmt: skip
             else:
                 self.add("StartChildWorkflowExecutionInitiated", **given)
@@ -142,7 +145,11 @@ class Refusing:
                 self.add("SignalExternalWorkflowExecutionFailed", workflowId=given["workflowId"], cause=cause, initiatedEventId=initiated,
                          decisionTaskCompletedEventId=completed)  # fmt: skip
             else:
-                self.add("ExternalWorkflowExecutionSignaled", workflowExecution={"workflowId": given["workflowId"], "runId": "x"}, initiatedEventId=initiated)
+                self.add(
+                    "ExternalWorkflowExecutionSignaled",
+                    workflowExecution={"workflowId": given["workflowId"], "runId": "x"},
+                    initiatedEventId=initiated,
+                )
         elif cause:
             self.add(f"{kind}Failed", cause=cause, decisionTaskCompletedEventId=completed)
         else:
@@ -288,7 +295,8 @@ def test_a_close_that_came_between_events_is_asked_for_again() -> None:
     assert world.is_open
     assert world.run_to_end() == "closed"
     assert kinds(world.history(), "CompleteWorkflowExecutionFailed", "WorkflowExecutionCompleted") == [
-        "CompleteWorkflowExecutionFailed", "CompleteWorkflowExecutionFailed", "CompleteWorkflowExecutionFailed", "WorkflowExecutionCompleted",
+        "CompleteWorkflowExecutionFailed", "CompleteWorkflowExecutionFailed", "CompleteWorkflowExecutionFailed",
+        "WorkflowExecutionCompleted",
     ]  # fmt: skip
 
 

@@ -222,7 +222,11 @@ def test_a_wait_that_loses_by_one_event_leaves_the_signal_to_the_next_wait() -> 
     world.start(loses)
     world.decide()
     world.now += 10_000
-    world.engine.apply(world.now, "SignalWorkflowExecution", {"domain": DOMAIN, "workflowId": "w", "signalName": left.name, "input": '{"args":["made it"]}'})
+    world.engine.apply(
+        world.now,
+        "SignalWorkflowExecution",
+        {"domain": DOMAIN, "workflowId": "w", "signalName": left.name, "input": '{"args":["made it"]}'},
+    )
     world.engine.tick(world.now)
     world.signal(left, "next")
     seen = world.run_to_end()

@@ -224,7 +224,7 @@ def test_a_workflow_that_does_nothing_closes_with_its_first_decision() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("wait", [lambda: news.wait(), lambda: wait_until(lambda: False)], ids=["for a signal", "for nothing"])
+@pytest.mark.parametrize("wait", [news.wait, lambda: wait_until(lambda: False)], ids=["for a signal", "for nothing"])
 def test_a_workflow_that_only_waits_waits_and_costs_nothing(wait: Any) -> None:
     @workflow(name="user code.waits")
     def waits() -> Any:
