@@ -100,7 +100,8 @@ class Worker:
                 signal.signal(number, handler)
 
     def __enter__(self) -> Self:
-        return self.start()
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
-from flowdsl.errors import Cancelled, CancelRequested, ContinueAsNew, DefinitionError, InternalError, NonDeterminism
+from flowdsl.errors import Cancelled, CancelRequested, ContinueAsNew, DefinitionError, InternalError, LimitExceeded, NonDeterminism
 from flowdsl.lang.promises import Promise
 from flowdsl.model import decisions
+from flowdsl.model.carried import split_signals, with_signals
 from flowdsl.model.lifecycle import EVENTS
 from flowdsl.replay.branches import Branch, Hub, Scope
 from flowdsl.replay.journal import Journal, Key
@@ -90,6 +91,7 @@ class Replayer:
         self.marks: Counter[str] = Counter()
         self.published: str | None = None
         self.started: Mapping[str, Any] = {}
+        self.input: str | None = None
         self.started_at = 0.0
         self.task_list = ""
         self.now = 0.0
@@ -148,6 +150,9 @@ class Replayer:
     def begin(self, attributes: Mapping[str, Any]) -> None:
         """The first event: the body starts."""
         self.started = attributes
+        self.input, unread = split_signals(attributes.get("input"))
+        for name, text in unread:
+            self.signals.setdefault(name, deque()).append(text)
         self.started_at = self.now
         self.task_list = attributes["taskList"]["name"]
         promise: Promise[Any] = Promise(self.runtime, "the workflow")
@@ -275,8 +280,24 @@ class Replayer:
             if len(sending) > limits.DECISIONS:
                 return sending  # it will be cut anyway
         if CLOSE in self.outbox and "close" not in self.paced and self._close_decision is not None:
-            sending.append(self._close_decision)
+            sending.append(self._with_unread_signals(self._close_decision))
         return sending
+
+    def _with_unread_signals(self, close: dict[str, Any]) -> dict[str, Any]:
+        """A continuation takes along what nobody has read, also what came after it was asked for; other closes are as they are."""
+        unread = [(name, text) for name, texts in self.signals.items() for text in texts]
+        if not unread or close["decisionType"] != "ContinueAsNewWorkflowExecution":
+            return close
+        key = "continueAsNewWorkflowExecutionDecisionAttributes"
+        text = with_signals(close[key].get("input", "{}"), unread)
+        if limits.length(text) <= limits.DATA:
+            return {**close, key: {**close[key], "input": text}}
+        many = (
+            f"continue_as_new() of {self.definition.name!r}: {len(unread)} unread signals and the arguments take {len(text):,} characters"
+        )
+        error = LimitExceeded(f"{many}, more than the {limits.DATA:,} of an input. Read signals before continuing")
+        reason, details = self.values.encode_failure(self.definition, error)
+        return decisions.fail_workflow_execution(reason=reason, details=details)
 
     def _wake_up(self, why: str, delay: float) -> dict[str, Any]:
         timer_id = f"{decisions.RESERVED_TIMER_PREFIX}{why}-{self.journal.last_started}"

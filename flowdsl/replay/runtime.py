@@ -132,7 +132,7 @@ class WorkflowRuntime:
         """The workflow's own branch: arguments, the body, what it left running, the result as text."""
         replayer = self._replayer
         definition = replayer.definition
-        args, kwargs = replayer.values.decode_call(definition, replayer.started.get("input"))
+        args, kwargs = replayer.values.decode_call(definition, replayer.input)
         value = definition.invoke(args, kwargs, replayer.instance)
         if inspect.iscoroutine(value):
             from flowdsl.replay.loop import drive  # noqa: PLC0415 - asyncio is loaded for `async def` workflows only

@@ -14,10 +14,11 @@ from flowdsl.data.keys import KeyRing
 from flowdsl.data.values import Values
 from flowdsl.engine import Engine
 from flowdsl.errors import Fault
-from flowdsl.lang.context import Info, current
+from flowdsl.lang.context import Info
 from flowdsl.lang.registry import Registry, default_registry
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.model.attempts import split_attempt, split_heartbeat
+from flowdsl.plain import call_plainly
 from flowdsl.replay.replayer import Replayer
 
 if TYPE_CHECKING:
@@ -33,11 +34,9 @@ def make_values() -> Values:
 
 def plain(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: Any, attempt: int = 1) -> Any:
     """Run a recorded function or one attempt of an activity as plain code."""
-    token = current.set(ActivityScope(Info(target.kind, target.name, target.version, "", "", attempt=attempt)))
-    try:
-        return target.invoke(args, kwargs, instance)
-    finally:
-        current.reset(token)
+    return call_plainly(
+        target, args, kwargs, instance, ActivityScope(Info(target.kind, target.name, target.version, "", "", attempt=attempt))
+    )
 
 
 class World:
