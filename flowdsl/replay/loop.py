@@ -49,6 +49,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._hub = hub
         self._branch = branch
         self._callbacks: deque[asyncio.Handle] = deque()
+        self._born = 0
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._outer: asyncio.AbstractEventLoop | None = None
         self._task_inside: asyncio.Task[Any] | None = None
@@ -65,7 +66,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run callbacks until the coroutine's task is done; suspend the branch whenever none is ready."""
-        main = self._main = asyncio.Task(coroutine, loop=self)
+        main = self._main = _Task(0, coroutine, loop=self)
         self._tasks[main] = None
         try:
             self._run_until(main)
@@ -182,7 +183,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         own = copy_context() if context is None else context.copy()
         own.run(scope.set, inner)
         options.pop("eager_start", None)
-        task = asyncio.Task(coro, loop=self, name=name, context=own, **options)
+        self._born += 1
+        task = _Task(self._born, coro, loop=self, name=name, context=own, **options)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
@@ -214,6 +216,20 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's own signature
         """There is none."""
+
+
+class _Task(asyncio.Task[Any]):
+    """A task that hashes by its number: asyncio keeps tasks in sets, and cancels them in the order in which those iterate."""
+
+    def __init__(self, number: int, *args: Any, **kwargs: Any) -> None:
+        self._number = number  # first: asyncio asks for the hash while the task is made
+        super().__init__(*args, **kwargs)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 class _DurableTimer(asyncio.TimerHandle):
