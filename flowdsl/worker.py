@@ -12,8 +12,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from flowdsl import config
@@ -25,6 +25,7 @@ from flowdsl.limits import LONG_POLL
 from flowdsl.serving import Server
 from flowdsl.workers.hooks import Hooks
 
+_GLANCE = 0.5  # seconds
 DEFAULT_GRACE = 30.0
 """Seconds that running activities have to end after the first signal."""
 
@@ -78,13 +79,19 @@ class Worker:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. In a thread that is not the main one: until `stop()`."""
         with self._listening():
             self.start()
-            if self._notes.get() == "ended":
+            if self._note() == "ended":
                 return
             threading.Thread(target=self.stop, name="flowdsl-drain", daemon=True).start()
-            if self._notes.get() == "ended":
+            if self._note() == "ended":
                 return
             self._server.stop(0)
             self._server.settle(LAST_WORDS)
+
+    def _note(self) -> str:
+        """The next note. It wakes now and then: the system may give a signal to any thread, and only this one runs its handler."""
+        while True:
+            with suppress(Empty):
+                return self._notes.get(timeout=_GLANCE)
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
