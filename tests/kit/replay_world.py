@@ -39,6 +39,10 @@ def plain(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: 
     )
 
 
+worlds: list[World] = []
+"""Every world of a test; tests/replay/conftest.py closes their engines when the test is over."""
+
+
 class World:
     """`definitions` are registered as types (default: all); `code` is what its deciders run, and may be changed: that is a deploy.
 
@@ -52,13 +56,14 @@ class World:
         self.keeps = keeps
         self.kept: dict[str, Replayer] = {}
         self.engine = Engine(":memory:", quotas=quotas)
+        worlds.append(self)
         self.now = 1_000_000_000_000
         self.values = make_values()
         self.tasks: list[dict[str, Any]] = []
         self.recorded = 0
         self.decided: list[tuple[int, list[dict[str, Any]]]] = []
         self.call("RegisterDomain", name=DOMAIN, workflowExecutionRetentionPeriodInDays="1")
-        for one in definitions or default_registry:
+        for one in {(one.kind, one.name, one.version): one for one in definitions or default_registry}.values():
             if one.kind == "workflow":
                 self.call("RegisterWorkflowType", domain=DOMAIN, name=one.name, version=one.version)
             elif one.kind == "activity":
