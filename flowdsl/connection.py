@@ -95,6 +95,7 @@ class EmbeddedConnection(Connection):
         self._server: Server | None = None
         self._serving = threading.Lock()
         self._instances: list[Any] = []
+        self._found_open = False
         self._waiting: dict[Callable[[], None], None] = {}
         self.closed = False
 
@@ -113,14 +114,13 @@ class EmbeddedConnection(Connection):
             if self.closed:
                 return
             remember(self._instances, instances)
-            if self._server is None:
-                server = Server(self, default_registry, self._instances, every_list=True)
-                server.start(task_list)
+            if self._server is None:  # known before it starts: Ctrl-C may come at any line, and `close` has to find what polls
+                self._server = Server(self, default_registry, self._instances, every_list=True)
+            self._server.start(task_list)
+            if not self._found_open:
                 for name, decide in self._lists_in_use():
-                    server.add(name, decide=decide)
-                self._server = server
-            else:
-                self._server.start(task_list)
+                    self._server.add(name, decide=decide)
+                self._found_open = True
 
     def _lists_in_use(self) -> set[tuple[str, bool]]:
         """The task lists of executions that are open already, and whether decisions are made there."""

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from flowdsl.engine.catalogue import DEPRECATED, Type
 from flowdsl.engine.effects import Body, link
-from flowdsl.engine.tokens import new_run_id
 from flowdsl.limits import YEAR
 from flowdsl.model.lifecycle import DECISIONS
 
@@ -257,7 +256,7 @@ def _continue_as_new(turn: Turn, a: Attributes) -> None:
     except _Refused as cause:
         turn.write("ContinueAsNewWorkflowExecutionFailed", {"cause": str(cause)})
         return
-    run_id = new_run_id()
+    run_id = turn.world.new_run_id()
     kind = {"name": name, "version": version}
     new: dict[str, Any] = {**_pick(a, ("input",)), **resolved, "tagList": a.get("tagList") or None, "workflowType": kind}
     turn.write("WorkflowExecutionContinuedAsNew", {**new, "newExecutionRunId": run_id})

@@ -14,7 +14,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.engine.codec import decode, encode
-from flowdsl.engine.tokens import new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,7 +142,7 @@ def _start_child(world: World, now: int, body: Body) -> None:
         )
     }  # fmt: skip
     started |= {"parentWorkflowExecution": body["from"], "parentInitiatedEventId": body["initiated"]}
-    child = world.runs.create(now, body["domain"], workflow_id, new_run_id(), started)
+    child = world.runs.create(now, body["domain"], workflow_id, world.new_run_id(), started)
     told = {"child": child.execution, "type": initiated["workflowType"]}
     world.effects.add(child.now, "child_started", {name: body[name] for name in ("domain", "key", "from", "initiated")} | told)
 

@@ -1,6 +1,7 @@
 """`Engine`: Amazon SWF on one SQLite file, without a clock.
 
-Rule 1: time is an argument. Nothing happens but in `apply` and `tick`, and nothing is late or early but by the caller's time.
+Rule 1: time is an argument, and so is chance. Nothing happens but in `apply` and `tick`, and nothing is late or early but by the
+        caller's time; run ids are made of the caller's `entropy`.
 Rule 2: one `apply` is one transaction; one effect and one deadline of a `tick` is one transaction. What an answer says is in the file
         before the answer is given.
 Rule 3: a refusal (`Fault`) changes nothing. If the file cannot be written, the call did not happen, and memory is read again from it.
@@ -9,6 +10,7 @@ Rule 4: an engine is used by one thread at a time; `service.py` sees to that.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,7 @@ class Engine:
     `durability`: "process" (what was acknowledged survives the death of the process) or "full" (also the loss of power).
     `recover`: give out at once what a dead process had in hand, instead of waiting for its timeouts.
     `quotas`: how much may be open; Amazon SWF's own by default. `region` and `account` appear in the ARNs of domains.
+    `entropy(n)`: n random bytes, for run ids; a test that wants the same run twice gives its own.
 
     Raises `FileInUse`, `NotAnEngineFile`, or `UserError` for a file that cannot be opened.
     """
@@ -56,12 +59,13 @@ class Engine:
         quotas: Quotas | None = None,
         region: str = "us-east-1",
         account: str = "000000000000",
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.quotas = quotas or Quotas()
         self._store = Store(path, durability)
         self._world: World | None = None
         try:
-            self._world = World(self._store, self.quotas, region=region, account=account)
+            self._world = World(self._store, self.quotas, region=region, account=account, entropy=entropy)
         except BaseException:
             self._store.close()
             raise

@@ -15,7 +15,6 @@ from flowdsl.engine.codec import decode, encode
 from flowdsl.engine.faults import already_started, default_undefined, domain_deprecated, limit_exceeded, type_deprecated, unknown_run
 from flowdsl.engine.history import Page, page_size, read_events
 from flowdsl.engine.runs import describe_ending
-from flowdsl.engine.tokens import new_run_id
 from flowdsl.engine.visibility import INFO_COLUMNS, execution_info
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _start(world: World, now: int, p: Params) -> Answer:
         raise already_started()
     if world.runs.open_count.get(domain.name, 0) >= world.quotas.open_executions:
         raise limit_exceeded("Too many open executions")
-    run_id = new_run_id()
+    run_id = world.new_run_id()
     attributes = {
         **resolved,
         "input": p.get("input"),

@@ -14,12 +14,14 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowdsl.engine.codec import decode, encode
 from flowdsl.engine.faults import expired_token, invalid_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TASK = struct.Struct(">BcQQ")
 _VERSION = 1
@@ -27,9 +29,9 @@ _DIGEST = 16
 _PAGE_LIFE = 24 * 3600 * 1000
 
 
-def new_run_id() -> str:
+def new_run_id(entropy: Callable[[int], bytes]) -> str:
     """A run id of the service's own form: 46 characters of base64, with `+`, `/` and `=`."""
-    return "22" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return "22" + base64.b64encode(entropy(32)).decode()
 
 
 class Tokens:

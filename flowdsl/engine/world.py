@@ -14,7 +14,7 @@ from flowdsl.engine.deadlines import Deadlines
 from flowdsl.engine.effects import Effects
 from flowdsl.engine.runs import Runs
 from flowdsl.engine.tasks import TaskLists
-from flowdsl.engine.tokens import Tokens
+from flowdsl.engine.tokens import Tokens, new_run_id
 
 if TYPE_CHECKING:
     from flowdsl.engine.quotas import Quotas
@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 class World:
     """The parts of one engine."""
 
-    __slots__ = ("account", "catalogue", "deadlines", "effects", "lists", "quotas", "region", "runs", "store", "tokens")
+    __slots__ = ("account", "catalogue", "deadlines", "effects", "entropy", "lists", "quotas", "region", "runs", "store", "tokens")
 
-    def __init__(self, store: Store, quotas: Quotas, *, region: str, account: str) -> None:
+    def __init__(self, store: Store, quotas: Quotas, *, region: str, account: str, entropy: Callable[[int], bytes]) -> None:
         self.store = store
         self.quotas = quotas
         self.region = region
         self.account = account
+        self.entropy = entropy
         self.tokens = Tokens(store.secret)
         self.read()
+
+    def new_run_id(self) -> str:
+        """The id of a run that begins now."""
+        return new_run_id(self.entropy)
 
     def read(self) -> None:
         """Forget what is in memory and read the file's indexes."""

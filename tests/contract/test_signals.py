@@ -151,7 +151,6 @@ def test_no_signal_is_lost_when_a_workflow_continues_as_new(stage):
 
 
 @pytest.mark.stages(*DURABLE)
-@pytest.mark.xfail(raises=TimeoutError, reason="unread signals are not carried over to the next run yet")
 def test_no_signal_is_lost_when_a_workflow_continues_as_new_on_a_service(stage):
     assert four_in_a_row(stage) == ("0/1", "1/1", "2/1", "3/1")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.data.converter import Converter
@@ -55,7 +56,7 @@ class World:
         self.code = code
         self.keeps = keeps
         self.kept: dict[str, Replayer] = {}
-        self.engine = Engine(":memory:", quotas=quotas)
+        self.engine = Engine(":memory:", quotas=quotas, entropy=Random(0).randbytes)  # the same steps make the same history: run ids seed jitter
         worlds.append(self)
         self.now = 1_000_000_000_000
         self.values = make_values()
