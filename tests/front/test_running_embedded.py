@@ -288,3 +288,22 @@ def test_many_executions_at_once_end_with_their_own_values() -> None:
 @workflow
 def spread(number: int) -> int:
     return sum(gather(*[double.start(number) for _ in range(10)]))
+
+
+def test_what_ctrl_c_left_half_started_is_stopped_with_the_connection(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(connection: Any) -> Any:
+        raise KeyboardInterrupt
+
+    backend = Embedded(here / "half.db")
+    connection = connect(backend)
+    monkeypatch.setattr(type(connection), "_lists_in_use", interrupted)  # the user's Ctrl-C, just after the first pollers began
+    with pytest.raises(KeyboardInterrupt):
+        start(waiting.options(id="half"), backend=backend)
+    server = connection._server
+    assert server is not None
+    disconnect(backend)
+    assert server.join(0), "nobody polls an engine that is closed"
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    attach("half", backend=backend).signal(go, "on")
+    assert attach("half", backend=backend).result() == "on"

@@ -6,9 +6,11 @@ Nothing here waits or runs in a thread. A test (or hypothesis) chooses each step
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from flowdsl.data.converter import Converter
 from flowdsl.data.keys import KeyRing
@@ -41,7 +43,15 @@ def plain(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], instance: 
 
 
 worlds: list[World] = []
-"""Every world of a test; tests/replay/conftest.py closes their engines when the test is over."""
+"""Every world of the test that is running."""
+
+
+@pytest.fixture(autouse=True)
+def closed_worlds() -> Iterator[None]:
+    """The engines of a test's worlds are closed with it: SQLite warns of connections that are left open."""
+    yield
+    while worlds:
+        worlds.pop().engine.close()
 
 
 class World:
@@ -56,7 +66,9 @@ class World:
         self.code = code
         self.keeps = keeps
         self.kept: dict[str, Replayer] = {}
-        self.engine = Engine(":memory:", quotas=quotas, entropy=Random(0).randbytes)  # the same steps make the same history: run ids seed jitter
+        self.engine = Engine(
+            ":memory:", quotas=quotas, entropy=Random(0).randbytes
+        )  # the same steps make the same history: run ids seed jitter
         worlds.append(self)
         self.now = 1_000_000_000_000
         self.values = make_values()

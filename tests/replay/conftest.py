@@ -1,15 +1,5 @@
-"""The engines of a test's worlds are closed with it: SQLite warns of connections that are left open."""
+"""The worlds of these tests are closed when their test is over."""
 
-from __future__ import annotations
+from replay_world import closed_worlds
 
-from collections.abc import Iterator
-
-import pytest
-from replay_world import worlds
-
-
-@pytest.fixture(autouse=True)
-def closed_worlds() -> Iterator[None]:
-    yield
-    while worlds:
-        worlds.pop().engine.close()
+__all__ = ["closed_worlds"]
