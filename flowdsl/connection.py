@@ -256,6 +256,12 @@ def connect(backend: Embedded | Swf) -> Connection:
     return connection
 
 
+def opened() -> list[Connection]:
+    """The connections of this process, the latest first."""
+    with _lock:
+        return list(_connections.values())[::-1]
+
+
 def install(backend: Embedded, service: EngineService) -> Connection:
     """Let `backend` mean an engine that is open already: the testing kit's, on a clock of its own. The connection closes it."""
     with _lock:

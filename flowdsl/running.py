@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from flowdsl import config
-from flowdsl.backends import Backend, Local, resolve
+from flowdsl.backends import Backend, Local, Swf, resolve
 from flowdsl.client import Execution, LocalExecution
-from flowdsl.connection import Connection, connect
+from flowdsl.connection import Connection, connect, opened
 from flowdsl.data.setup import default_converter
 from flowdsl.data.values import Values
 from flowdsl.errors import AlreadyRunning, DefinitionError, Fault, SignalFailed
@@ -191,21 +191,29 @@ def _how_to_attach(execution: Execution, backend: str | Backend | None) -> str:
     return f"flowdsl.attach({execution.id!r}, backend={backend!r}).result()"
 
 
-def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], backend: str | Backend | None = None) -> None:
-    """`approved.send(workflow_id, …)` outside a workflow. Raises `SignalFailed` if no open execution has the id."""
+def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """`approved.send(workflow_id, …)` outside a workflow: to a local execution of this process, else on the default backend, else on
+    those that this process has used. Raises `SignalFailed` if no open execution has the id.
+    """
     if find(workflow_id) is not None:
         send_locally(workflow_id, definition.name, local_values().encode_call(definition, args, kwargs))
         return
-    where = resolve(backend)
-    if isinstance(where, Local):
-        send_locally(workflow_id, definition.name, None)
-        return
-    connection = connect(where)
-    text = connection.values.encode_call(definition, args, kwargs)
-    try:
-        connection.swf.signal(workflow_id, definition.name, input=text)
-    except Fault as fault:
-        if fault.code != UNKNOWN_RESOURCE:
-            raise
-        message = f"signal {definition.name} was not delivered: no open execution has the workflow id {workflow_id!r} ({fault.message})"
-        raise SignalFailed(message, workflow_id=workflow_id, reason=fault.code) from fault
+    default = resolve(None)
+    first = [] if isinstance(default, Local) else [connect(default)]
+    nearest_first = sorted(opened(), key=lambda connection: isinstance(connection.backend, Swf))
+    looked = dict.fromkeys([*first, *nearest_first])
+    for connection in looked:
+        try:
+            connection.swf.signal(workflow_id, definition.name, input=connection.values.encode_call(definition, args, kwargs))
+        except Fault as fault:
+            if fault.code != UNKNOWN_RESOURCE:
+                raise
+        else:
+            return
+    where = ", ".join(["this process (local)", *(f"{connection.backend!r}" for connection in looked)])
+    raise SignalFailed(
+        f"signal {definition.name} was not delivered: no open execution has the workflow id {workflow_id!r}. Looked in {where}. "
+        f"Name another backend with FLOWDSL_BACKEND, or send through a handle: attach({workflow_id!r}, backend=…).signal(…)",
+        workflow_id=workflow_id,
+        reason=UNKNOWN_RESOURCE,
+    )

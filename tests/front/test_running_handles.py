@@ -15,6 +15,7 @@ from flowdsl import (
     DefinitionError,
     Embedded,
     Fault,
+    SignalFailed,
     Swf,
     WorkflowFailed,
     WorkflowTerminated,
@@ -256,3 +257,11 @@ def connect_stranger(backend: Swf) -> Any:
         workflow_id="stranger", name="strange", version="1", task_list="flowdsl", execution_start_to_close=60, task_start_to_close=None
     )
     return attach("stranger", backend=backend)
+
+
+def test_a_signal_sent_by_id_finds_the_backend_that_this_process_uses(backend: Any) -> None:
+    execution = start(asking.options(id="by id"), "?", backend=backend)
+    answer.send("by id", text="yes", loud=True)
+    assert execution.result() == "YES"
+    with pytest.raises(SignalFailed, match=r"no open execution has the workflow id 'by id'.*Looked in this process.*attach"):
+        answer.send("by id", text="too late")

@@ -5,7 +5,6 @@ Nothing here waits or runs in a thread. A test (or hypothesis) chooses each step
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -55,19 +54,20 @@ def closed_worlds() -> Iterator[None]:
 
 
 class World:
-    """`definitions` are registered as types (default: all); `code` is what its deciders run, and may be changed: that is a deploy.
+    """`definitions` are registered as types (default: every one, as soon as it is named); `code` is what its deciders run, and may be
+    changed: that is a deploy.
 
     `keeps`: the decider keeps its replayers from task to task, as a real one may; else each task is replayed from the first event.
     """
 
     def __init__(
-        self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry, keeps: bool = False
+        self, *definitions: Definition[..., Any], quotas: Any = None, code: Registry = default_registry, keeps: bool = False, seed: int = 0
     ) -> None:
         self.code = code
         self.keeps = keeps
         self.kept: dict[str, Replayer] = {}
         self.engine = Engine(
-            ":memory:", quotas=quotas, entropy=Random(0).randbytes
+            ":memory:", quotas=quotas, entropy=Random(seed).randbytes
         )  # the same steps make the same history: run ids seed jitter
         worlds.append(self)
         self.now = 1_000_000_000_000
@@ -76,20 +76,21 @@ class World:
         self.recorded = 0
         self.decided: list[tuple[int, list[dict[str, Any]]]] = []
         self.call("RegisterDomain", name=DOMAIN, workflowExecutionRetentionPeriodInDays="1")
-        for one in {(one.kind, one.name, one.version): one for one in definitions or default_registry}.values():
-            if one.kind == "workflow":
-                self.call("RegisterWorkflowType", domain=DOMAIN, name=one.name, version=one.version)
-            elif one.kind == "activity":
-                self.call("RegisterActivityType", domain=DOMAIN, name=one.name, version=one.version)
+        self.registered: set[tuple[str, str, str]] = set()
+        self.registers = not definitions
+        for one in definitions:
+            self.register(one)
 
     def call(self, operation: str, **params: Any) -> dict[str, Any]:
+        if operation == "RespondDecisionTaskCompleted" and self.registers:
+            self._register_what_is_named(params.get("decisions", ()))
         answer = self.engine.apply(self.now, operation, params)
         self.engine.tick(self.now)
         return answer
 
     def start(self, workflow: Any, *args: Any, workflow_id: str = "w", **kwargs: Any) -> None:
         self.workflow, self.workflow_id = workflow, workflow_id
-        if default_registry.find("workflow", workflow.name, workflow.version) is None:
+        if self.registers or default_registry.find("workflow", workflow.name, workflow.version) is None:
             self.register(workflow)
         self.run_id = self.call(
             "StartWorkflowExecution", domain=DOMAIN, workflowId=workflow_id,
@@ -99,9 +100,20 @@ class World:
         )["runId"]  # fmt: skip
 
     def register(self, definition: Any) -> None:
-        kind = "Workflow" if definition.kind == "workflow" else "Activity"
-        with contextlib.suppress(Fault):  # it is registered already
-            self.call(f"Register{kind}Type", domain=DOMAIN, name=definition.name, version=definition.version)
+        key = definition.kind, definition.name, definition.version
+        if key in self.registered or definition.kind not in ("workflow", "activity"):
+            return
+        self.registered.add(key)
+        self.call(f"Register{definition.kind.capitalize()}Type", domain=DOMAIN, name=definition.name, version=definition.version)
+
+    def _register_what_is_named(self, decisions: Iterable[Mapping[str, Any]]) -> None:
+        for decision in decisions:
+            for given in decision.values():
+                for kind in ("activity", "workflow"):
+                    named = given.get(f"{kind}Type") if isinstance(given, dict) else None
+                    definition = named and default_registry.find(kind, named["name"], named["version"])
+                    if definition:
+                        self.register(definition)
 
     # --- hands
 
