@@ -22,7 +22,8 @@ from flowdsl.data.values import Values
 from flowdsl.errors import AlreadyRunning, DefinitionError, Fault, SignalFailed
 from flowdsl.lang.context import Call, workflow_runtime
 from flowdsl.limits import clean_id
-from flowdsl.local import LocalRun, find, send_locally
+from flowdsl.local.run import LocalRun
+from flowdsl.local.running import find, send_locally
 from flowdsl.replay.operations import ONE_YEAR
 from flowdsl.service.faults import UNKNOWN_RESOURCE
 
