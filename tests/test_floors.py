@@ -86,6 +86,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("connection", "flowdsl.service.wrappers"): "the same",
     ("server", "flowdsl.server.run"): "it needs an extra, and `import flowdsl.server` must be able to say so",
     ("server.run", "flowdsl.engine"): "a server in a thread serves what it is given and needs no engine of its own",
+    ("server.run", "flowdsl.server.choices"): "the same",
     ("testing", "flowdsl.server"): "only the server needs an extra",
     ("server.run", "resource"): "not on every system",
 }

@@ -129,6 +129,11 @@ def limit_exceeded(what: str) -> Fault:
     return Fault("LimitExceededFault", what)
 
 
+def throttled() -> Fault:
+    """An API's rate is used up; the same call may succeed in a moment."""
+    return Fault("ThrottlingException", "Rate exceeded", retryable=True)
+
+
 def too_many_tags() -> Fault:
     """More than 50 resource tags on a domain."""
     return Fault("TooManyTagsFault", "A resource can have at most 50 tags")

@@ -54,7 +54,11 @@ def _register_domain(world: World, now: int, p: Params) -> Answer:
 
 
 def _domain_info(world: World, domain: Domain) -> Answer:
-    info = {"name": domain.name, "status": domain.status, "arn": f"arn:aws:swf:{world.region}:{world.account}:/domain/{domain.name}"}
+    info = {
+        "name": domain.name,
+        "status": domain.status,
+        "arn": f"arn:aws:swf:{world.place.region}:{world.place.account}:/domain/{domain.name}",
+    }
     if domain.description is not None:
         info["description"] = domain.description
     return info
