@@ -11,10 +11,8 @@ Rule 4: a wrong `--lambda` is refused before anything is served.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
-import sys
 import time
 import traceback
 import urllib.error
@@ -25,6 +23,7 @@ from uuid import uuid4
 
 from flowdsl.engine.lambdas import Failed, Invocation, Outcome, Returned, failure, unknown_function
 from flowdsl.errors import UserError
+from flowdsl.targets import resolve
 
 UNHANDLED: Final = "Unhandled"
 """The reason of a function that raised (observed; in 2017 it was `UnhandledError`)."""
@@ -56,7 +55,10 @@ Caller = Callable[[Invocation], Outcome]
 
 
 class Functions:
-    """Functions by name. Each is a Python function or the text `module:function` or a URL. Raises `UserError` for anything else."""
+    """Functions by name. Each is a Python function or a text: a URL, or what `flowdsl.targets.resolve` takes, such as `module:function`.
+
+    Raises `UserError` (or its `DefinitionError`) for what cannot be found or called.
+    """
 
     def __init__(self, functions: Mapping[str, Callable[..., Any] | str]) -> None:
         self._callers = {name: _caller(name, function) for name, function in functions.items()}
@@ -78,25 +80,10 @@ def _caller(name: str, function: Callable[..., Any] | str) -> Caller:
         return _python(function)
     if function.startswith(("http://", "https://")):
         return lambda call: _post(function, call)
-    return _python(_load(name, function))
-
-
-def _load(name: str, text: str) -> Callable[..., Any]:
-    module_name, colon, path = text.partition(":")
-    if not (module_name and colon and path):
-        raise UserError(f"--lambda {name}={text}: write NAME=MODULE:FUNCTION or NAME=URL")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a module beside the user is found
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"--lambda {name}={text}: {error}") from error
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise UserError(f"--lambda {name}={text}: the module {module_name!r} has no function {path!r}")
-    handler: Callable[..., Any] = found
-    return handler
+    handler = resolve(function)
+    if not callable(handler):
+        raise UserError(f"--lambda {name}={function}: that is no function")
+    return _python(handler)
 
 
 def _python(function: Callable[..., Any]) -> Caller:

@@ -1,4 +1,7 @@
-"""Unmodified clients against the server: boto3 and the AWS CLI each drive a whole execution, in a thread and in a process of its own."""
+"""Unmodified clients against the server: boto3, the AWS CLI and the AWS SDK for JavaScript each drive a whole execution.
+
+The server is in a thread or in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import boto3
 import pytest
@@ -104,7 +107,46 @@ def by_aws_cli(url: str) -> Client:
     return call
 
 
-CLIENTS = [pytest.param(by_boto, id="boto3"), pytest.param(by_aws_cli, id="aws-cli")]
+class Javascript:
+    """A node process with the SDK (see `swf_client.cjs`); ended with the test."""
+
+    running: ClassVar[list[subprocess.Popen[str]]] = []
+
+    def __init__(self, url: str) -> None:
+        node, modules = shutil.which("node"), ROOT / ".node-swf" / "node_modules"
+        if node is None or not (modules / "@aws-sdk" / "client-swf").is_dir():
+            pytest.skip("node or @aws-sdk/client-swf is not installed: make test-setup")
+        command = [node, str(Path(__file__).parent / "swf_client.cjs"), url]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"NODE_PATH": str(modules)}
+        )
+        self.running.append(self.process)
+
+    def told(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"operation": operation, "params": params}) + "\n")
+        self.process.stdin.flush()
+        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return told
+
+    def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
+        told = self.told(operation, params)
+        assert "error" not in told, told
+        assert told["requestId"]
+        answer: dict[str, Any] = told["answer"]
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def _no_node_is_left() -> Iterator[None]:
+    yield
+    while Javascript.running:
+        with Javascript.running.pop() as process:
+            process.kill()
+
+
+CLIENTS = [pytest.param(by_boto, id="boto3"), pytest.param(by_aws_cli, id="aws-cli"), pytest.param(Javascript, id="javascript")]
 DOMAIN = {"domain": "shop"}
 LIST = {"taskList": {"name": "main"}}
 RUN_LATE = {"timerId": "pause", "startToFireTimeout": "0"}
@@ -263,6 +305,17 @@ def test_faults_reach_boto3_as_its_own_exceptions(url: str) -> None:
     with pytest.raises(ClientError) as invalid:
         client.register_domain(name="d" * 300, workflowExecutionRetentionPeriodInDays="1")
     assert invalid.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_faults_reach_javascript_as_its_own_exceptions(url: str) -> None:
+    client = Javascript(url)
+    unknown = client.told("DescribeDomain", {"name": "nowhere"})
+    assert unknown == {"error": "UnknownResourceFault", "message": "Unknown domain: nowhere", "typed": True}
+    client("RegisterDomain", name="d", workflowExecutionRetentionPeriodInDays="1")
+    exists = client.told("RegisterDomain", {"name": "d", "workflowExecutionRetentionPeriodInDays": "1"})
+    assert (exists["error"], exists["typed"]) == ("DomainAlreadyExistsFault", True)
+    invalid = client.told("RegisterDomain", {"name": "d" * 300, "workflowExecutionRetentionPeriodInDays": "1"})
+    assert invalid["error"] == "ValidationException"
 
 
 def test_a_client_that_vanishes_during_its_poll_takes_no_task_with_it(url: str) -> None:
