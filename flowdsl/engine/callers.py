@@ -54,6 +54,11 @@ class Callers:
         threading.Thread(target=self._run, args=(self._functions,), name="flowdsl-lambda", daemon=True).start()
         return True
 
+    def close(self) -> None:
+        """Begin no more calls. Those that are under way are not waited for: what they give is dropped."""
+        with self._lock:
+            self._waiting.clear()
+
     def _run(self, functions: Functions) -> None:
         while (call := self._next()) is not None:
             try:

@@ -152,7 +152,7 @@ def _register_type(kind: str) -> Operation:
         (count,) = world.store.one("SELECT count(*) FROM types WHERE domain = ? AND kind = ?", (domain.name, kind))
         if count >= world.quotas.types:
             raise limit_exceeded(f"Too many {kind} types")
-        defaults = {name: value for name, value in p.items() if name.startswith("default") and value is not None}
+        defaults = {name: value for name, value in p.items() if name.startswith("default") and value not in (None, "")}
         new = Type(domain.name, kind, p["name"], p["version"], REGISTERED, p.get("description"), now, None, defaults)
         world.catalogue.save_type(new)
         return {}

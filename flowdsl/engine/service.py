@@ -141,6 +141,7 @@ class Service:
             if self._closed:
                 return
             self._closed = True
+            self._callers.close()
             for ticket in list(self._waiting):
                 self._answer(ticket, dict(_POLLS[ticket.operation][1]))
             outbox = self._take_outbox()
@@ -317,12 +318,13 @@ class Service:
     def _run_timer(self) -> None:
         while True:
             with self._lock:
-                self._sleep()
                 if self._closed:
                     return
-                self._settle()
+                self._settle()  # at once at the beginning: functions may have to be called that a dead process was calling
                 outbox = self._take_outbox()
             _deliver(outbox)
+            with self._lock:
+                self._sleep()
 
     def _sleep(self) -> None:
         now, due = self._clock.now_ms(), self._next_due()

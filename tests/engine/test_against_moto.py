@@ -245,6 +245,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "list executions of a deprecated domain": "1.9.3: lists go on working; moto refuses",
     },
     "starts": {
+        "start it twice": "1.5: the text is empty (2026); moto has the one of 2015",
         "its history": _EVENTS,
         "its history, reverse": _EVENTS,
         "list open by id": "1.9.21: an id filters; moto ignores it",

@@ -7,7 +7,8 @@ import threading
 import pytest
 from engine_kit import Swf, complete, decision
 
-from flowdsl.engine import Engine, Failed, ManualClock, Quotas, Returned, Service
+from flowdsl.engine import Engine, Failed, ManualClock, Quotas, Returned, Service, SkippingClock, SystemClock
+from flowdsl.engine.callers import MOST
 from flowdsl.limits import DATA
 
 ROLE = "arn:aws:iam::000000000000:role/r"
@@ -243,6 +244,67 @@ def test_a_second_engine_call_for_the_same_task_is_not_made_while_the_first_runs
     assert "LambdaFunctionCompleted" in [event["eventType"] for event in served.poll()["events"]]
     assert len(calls) == 1
     served.service.close()
+
+
+def test_a_function_that_is_being_called_stops_skipped_time():
+    called, free = threading.Event(), threading.Event()
+
+    def hold(call):
+        called.set()
+        free.wait(60)
+        return Returned("1")
+
+    clock = SkippingClock()
+    served = Served(hold, clock=clock)
+    before = clock.now_ms()
+    answers, answered = [], threading.Event()
+
+    def done(answer):
+        answers.append(answer)
+        answered.set()
+
+    served.service.submit("PollForDecisionTask", {"domain": "d", "taskList": {"name": "l"}}, done)
+    assert called.wait(60)
+    served.service.settle()
+    assert (clock.now_ms(), answers) == (before, [])
+    free.set()
+    assert answered.wait(60)
+    assert answers[0]["events"][-3]["eventType"] == "LambdaFunctionCompleted"
+    served.service.close()
+
+
+def test_on_the_system_clock_a_function_is_called_again_as_soon_as_the_file_is_opened(tmp_path):
+    swf = Swf(
+        tmp_path / "f.db",
+    )
+    swf.now = SystemClock().now_ms()
+    swf.prepare()
+    swf.start(lambdaRole=ROLE)
+    begun(swf)
+    swf.engine.close()
+    called = threading.Event()
+
+    def answer(call):
+        called.set()
+        return Returned("1")
+
+    service = Service(Engine(tmp_path / "f.db"), functions=answer)
+    assert called.wait(60), "nobody has asked for anything yet"
+    service.close()
+
+
+def test_a_closed_service_begins_no_more_calls():
+    calls, free = [], threading.Event()
+
+    def hold(call):
+        calls.append(call)
+        free.wait(60)
+        return Returned("1")
+
+    served = Served(hold, count=MOST + 5)
+    served.service.close()
+    free.set()
+    assert len(calls) <= MOST
 
 
 def test_open_lambda_tasks_are_limited():
