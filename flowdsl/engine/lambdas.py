@@ -54,14 +54,21 @@ Outcome = Returned | Failed
 
 def failure(reason: str, message: str, error_type: str | None = None, trace: list[str] | None = None) -> Failed:
     """A failure in AWS Lambda's form, cut to what a history can hold: of a long message the beginning, of a long trace the end."""
-    message = message[: limits.DATA // 8]
-    shown: dict[str, Any] = {"errorMessage": message, "errorType": error_type or reason}
-    kept = list(trace or ())
+    shown: dict[str, Any] = {
+        "errorMessage": _text(message[: limits.DATA // 8]),
+        "errorType": _text((error_type or reason)[: limits.REASON]),
+    }
+    kept = [_text(line) for line in trace or ()]
     while kept and limits.length(encode({**shown, "stackTrace": kept})) > limits.DATA:
         del kept[0]
     if kept:
         shown["stackTrace"] = kept
     return Failed(reason[: limits.REASON // 2], encode(shown))
+
+
+def _text(text: str) -> str:
+    """What an exception says may hold halves of surrogate pairs, which no file and no wire can carry."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def unknown_function(name: str) -> Failed:

@@ -18,6 +18,7 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any, Final
 from uuid import uuid4
 
@@ -100,7 +101,9 @@ def _python(function: Callable[..., Any]) -> Caller:
             trace = traceback.format_exception(error)[2:-1]
             return failure(UNHANDLED, str(error), type(error).__name__, trace)
         try:
-            return Returned(json.dumps(value, ensure_ascii=False, allow_nan=False))
+            result = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            result.encode()  # half a surrogate pair is no text
+            return Returned(result)
         except (TypeError, ValueError) as error:
             return failure(UNHANDLED, f"Unable to marshal response: {error}", "Runtime.MarshalError")
 
@@ -125,7 +128,7 @@ def _post(url: str, call: Invocation) -> Outcome:
     except urllib.error.HTTPError as error:
         with error:
             text, wrong = _text(error.read(_LARGEST_ANSWER)), f"HTTP {error.code}"
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         return failure(UNHANDLED, f"{url} could not be called: {error}", type(error).__name__)
     if not wrong:
         return Returned(text)

@@ -69,7 +69,14 @@ def test_a_failure_fits_into_a_history_however_long_it_is() -> None:
     assert error_of(outcome)["errorMessage"].startswith("\N{GRINNING FACE}" * 100)
 
 
-@pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}])
+def test_a_failure_may_hold_what_is_no_text() -> None:
+    def handler(event: Any, context: Any) -> Any:
+        raise ValueError("half \ud800 a pair")
+
+    assert error_of(call(handler))["errorMessage"] == "half ? a pair"
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, "\ud800"])
 def test_a_result_that_is_no_json_is_a_failure(value: Any) -> None:
     assert error_of(call(lambda event, context: value))["errorType"] == "Runtime.MarshalError"
 
@@ -117,7 +124,7 @@ class Emulator(BaseHTTPRequestHandler):
 @pytest.fixture
 def emulator() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Emulator)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/2015-03-31/functions/function/invocations"
     server.shutdown()
