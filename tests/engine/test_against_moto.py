@@ -15,13 +15,16 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from engine_kit import activity, complete, decision
 from moto import mock_aws
+from moto.swf.responses import SWFResponse
 
 from flowdsl.engine import Engine
 from flowdsl.errors import Fault
+from flowdsl.server import wire
 
 Outcome = Any
 Call = Callable[..., dict[str, Any]]
@@ -229,14 +232,36 @@ def tasks(step: Steps) -> None:
     step("describe the closed one", "DescribeWorkflowExecution", **D, execution=execution)
 
 
-SCENARIOS = [registry, starts, tasks]
+def failing(step: Steps) -> None:
+    prepare(step)
+    run = step("start", "StartWorkflowExecution", **D, **W, workflowId="w")["runId"]
+    task = step("poll", "PollForDecisionTask", **D, **DECIDERS)
+    step("schedule", "RespondDecisionTaskCompleted", taskToken=task["taskToken"], decisions=[activity("a1")])
+    work = step("poll an activity", "PollForActivityTask", **D, **WORKERS)
+    step("fail it", "RespondActivityTaskFailed", taskToken=work["taskToken"], reason="r", details="d")
+    step("fail it twice", "RespondActivityTaskFailed", taskToken=work["taskToken"])
+    task = step("poll again", "PollForDecisionTask", **D, **DECIDERS, reverseOrder=True)
+    fail = decision("FailWorkflowExecution", reason="r", details="d")
+    step("fail the execution", "RespondDecisionTaskCompleted", taskToken=task["taskToken"], decisions=[fail])
+    step("history", "GetWorkflowExecutionHistory", **D, execution={"workflowId": "w", "runId": run}, reverseOrder=True)
+    step("list", "ListClosedWorkflowExecutions", **D, **SINCE)
+
+
+SCENARIOS = [registry, starts, tasks, failing]
 
 _EVENTS = "3.4: tagList is shown; 1.3: parentInitiatedEventId is 0 where there is no parent; 3.3 R8: scheduleToStartTimeout is always there"
 _NO_SECOND = "3.3 R2: a waiting decision task takes up what happens; moto schedules a second one"
+_RESOLVED = "2.5 (1): ActivityTaskScheduled shows the resolved timeouts, NONE too"
 _CRASH = "1.5: UnknownResourceFault; moto crashes"
 
 #: scenario → step → what settles the difference: a section of the reference (semantics) that the engine was built from
 DIFFERENCES: dict[str, dict[str, str]] = {
+    "failing": {
+        "poll": f"{_EVENTS}; 3.5: previousStartedEventId is 0 on the first task",
+        "fail it twice": _CRASH,
+        "poll again": f"{_EVENTS}; {_RESOLVED}",
+        "history": f"{_EVENTS}; {_RESOLVED}",
+    },
     "registry": {
         "list tags": "1.9.22: no order is documented; the engine's is that of the keys, moto's that of the calls",
         "list Workflows by name": "1.9.6: the name filters; moto ignores it",
@@ -261,7 +286,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "poll a decision task": f"{_EVENTS}; 3.5: previousStartedEventId is 0 on the first task",
         "count started decision tasks": "1.9.19: scheduled, not yet started; moto counts started ones too",
         "a missing member": "1.5: one violation; moto reports it twice",
-        "after scheduling": f"{_EVENTS}; 2.5 (1): the resolved timeouts are shown, NONE too",
+        "after scheduling": f"{_EVENTS}; {_RESOLVED}",
         "after the activity": _NO_SECOND,
         "poll the second decision task": _NO_SECOND,
         "signal during a decision": "5.1: a signal needs no input (optional in the model); moto crashes",
@@ -273,6 +298,19 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "describe the closed one": "1.9.9: the last executionContext is kept when a later completion gives none; counts follow from before",
     },
 }
+
+
+def test_the_scenarios_have_every_operation_of_moto():
+    used = set()
+
+    def note(operation: str, params: Any) -> dict[str, Any]:
+        used.add(xform_name(operation))
+        return dict.fromkeys(("taskToken", "runId"), "x")
+
+    for scenario in SCENARIOS:
+        scenario(Steps(note))
+    ours = {xform_name(operation) for operation in wire.OPERATIONS}
+    assert used == {name for name in ours if hasattr(SWFResponse, name)}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
