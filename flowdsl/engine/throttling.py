@@ -5,7 +5,7 @@ Rule 2: a bucket begins full, loses a token per call and gains its rate per seco
         memory: an engine that is opened again begins with full ones.
 Rule 3: a call without a token is refused with ThrottlingException "Rate exceeded"; a decision without one is no error of its call, it
         fails with a cause that ends in RATE_EXCEEDED (developer guide).
-Rule 4: what a request costs does not depend on what becomes of it; a poll that waits is counted once.
+Rule 4: a valid request costs its token whatever becomes of it, an invalid one none; a poll that waits is counted once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CAUSES: Mapping[str, str] = {
     "ContinueAsNewWorkflowExecution": "CONTINUE_AS_NEW_WORKFLOW_EXECUTION_RATE_EXCEEDED",
 }
 
-#: buckets that are full again say nothing and are swept when there are so many
+#: buckets that are full again say nothing: they are swept when there are so many, and then when there are twice as many as were left
 _KEPT = 10_000
 
 
@@ -65,13 +65,14 @@ class Throttles:
 class Buckets:
     """The buckets of one engine; without `throttles` none is ever empty."""
 
-    __slots__ = ("_left", "_throttles", "_tokens")
+    __slots__ = ("_left", "_room", "_throttles", "_tokens")
 
     def __init__(self, throttles: Throttles | None, tokens: Tokens) -> None:
         self._throttles = throttles
         self._tokens = tokens
         #: bucket → (rate, tokens, when they were counted)
         self._left: dict[Hashable, tuple[Rate, float, int]] = {}
+        self._room = _KEPT
 
     def check_call(self, now: int, operation: str, params: Mapping[str, Any]) -> None:
         """Raises `Fault` ThrottlingException if the operation, or the execution that it names, has used up its tokens.
@@ -106,7 +107,7 @@ class Buckets:
         left = min(size, left + max(0, now - since) * per_second / 1000)
         taken = left >= 1
         self._left[name] = rate, left - taken, max(now, since)
-        if len(self._left) > _KEPT:
+        if len(self._left) > self._room:
             self._sweep(now)
         return taken
 
@@ -114,6 +115,7 @@ class Buckets:
         for name, ((size, per_second), left, since) in list(self._left.items()):
             if left + max(0, now - since) * per_second / 1000 >= size:
                 del self._left[name]
+        self._room = max(_KEPT, 2 * len(self._left))
 
     def _execution_of(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
         if "taskToken" in params:

@@ -61,6 +61,13 @@ def test_no_window_ever_lets_more_through_than_the_bucket_and_its_rate(steps):
         assert all(len(passed[begin : end + 1]) <= 4 + (passed[end] - since) * 2 / 1000 + 1e-9 for end in range(begin, len(passed)))
 
 
+def test_buckets_of_executions_that_are_over_do_not_pile_up():
+    buckets = Buckets(Throttles(calls={}, executions={"SignalWorkflowExecution": (2, 1)}), None)
+    for number in range(25_000):
+        buckets.check_call(number * 10, "SignalWorkflowExecution", {"domain": "d", "workflowId": str(number)})
+    assert len(buckets._left) < 10_100
+
+
 def test_an_invalid_request_costs_nothing(tmp_path):
     swf = throttled_swf(tmp_path, calls={"ListDomains": (1, 0)})
     with pytest.raises(Fault, match="validation error"):
