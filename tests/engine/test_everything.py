@@ -142,9 +142,9 @@ WAYS: dict[tuple[str, str], Way] = {
 
 
 @pytest.mark.parametrize(("event_type", "cause"), [(event, cause) for event in FAILURES for cause in causes_of(event)])
-def test_every_cause_of_the_model_is_written_and_a_decision_task_follows(tmp_path, event_type, cause):
+def test_every_cause_of_the_model_is_written_and_a_decision_task_follows(event_type, cause):
     way = WAYS[event_type, cause]
-    swf = Swf(tmp_path / "engine.db", **way.given)
+    swf = Swf(**way.given)
     swf.prepare()
     run = swf.start()
     way.before(swf)
@@ -168,9 +168,9 @@ def outcomes_of_children(swf: Swf) -> None:
     swf.tick()
 
 
-def test_every_event_of_the_model_is_written_but_the_one_that_needs_a_permission_to_be_missing(tmp_path):
+def test_every_event_of_the_model_is_written_but_the_one_that_needs_a_permission_to_be_missing():
     """One long scenario, and the failures of above."""
-    swf = Swf(tmp_path / "engine.db")
+    swf = Swf()
     swf.prepare()
     swf.start("other", taskList={"name": "others"})
     swf.start(**ROLE)

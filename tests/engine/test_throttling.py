@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from engine_kit import Swf, activity, child, decision, timer
 from hypothesis import given
@@ -16,16 +18,14 @@ from flowdsl.model.lifecycle import attributes
 NONE = Throttles(calls={}, decisions={}, executions={}, task_list=(1e9, 1e9))
 
 
-def throttled_swf(tmp_path, **rates):
-    from dataclasses import replace
-
-    swf = Swf(tmp_path / "throttled.db", throttles=replace(NONE, **rates))
+def throttled_swf(**rates):
+    swf = Swf(throttles=replace(NONE, **rates))
     swf.prepare()
     return swf
 
 
-def test_a_bucket_begins_full_and_gains_its_rate(tmp_path):
-    swf = throttled_swf(tmp_path, calls={"ListDomains": (3, 2)})
+def test_a_bucket_begins_full_and_gains_its_rate():
+    swf = throttled_swf(calls={"ListDomains": (3, 2)})
 
     def taken():
         count = 0
@@ -68,8 +68,8 @@ def test_buckets_of_executions_that_are_over_do_not_pile_up():
     assert len(buckets._left) < 10_100
 
 
-def test_an_invalid_request_costs_nothing(tmp_path):
-    swf = throttled_swf(tmp_path, calls={"ListDomains": (1, 0)})
+def test_an_invalid_request_costs_nothing():
+    swf = throttled_swf(calls={"ListDomains": (1, 0)})
     with pytest.raises(Fault, match="validation error"):
         swf.call("ListDomains")
     swf.call("ListDomains", registrationStatus="REGISTERED")
@@ -77,8 +77,8 @@ def test_an_invalid_request_costs_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("operation", list(limits.EXECUTION_RATES))
-def test_one_execution_has_a_bucket_of_its_own(tmp_path, operation):
-    swf = throttled_swf(tmp_path, executions={operation: (2, 1)})
+def test_one_execution_has_a_bucket_of_its_own(operation):
+    swf = throttled_swf(executions={operation: (2, 1)})
 
     def call_for(workflow_id):
         run = swf.start(workflow_id)
@@ -101,8 +101,8 @@ def test_one_execution_has_a_bucket_of_its_own(tmp_path, operation):
     swf.engine.close()
 
 
-def test_a_heartbeat_with_a_forged_token_is_invalid_and_not_throttled(tmp_path):
-    swf = throttled_swf(tmp_path, executions={"RecordActivityTaskHeartbeat": (1, 1)})
+def test_a_heartbeat_with_a_forged_token_is_invalid_and_not_throttled():
+    swf = throttled_swf(executions={"RecordActivityTaskHeartbeat": (1, 1)})
     with pytest.raises(Fault, match="Invalid token"):
         swf.call("RecordActivityTaskHeartbeat", taskToken="forged")
     swf.engine.close()
@@ -120,8 +120,8 @@ DECISIONS = {
 
 
 @pytest.mark.parametrize("kind", DECISIONS)
-def test_a_decision_beyond_its_rate_fails_with_its_cause_and_asks_for_a_decision(tmp_path, kind):
-    swf = throttled_swf(tmp_path, decisions={kind: (1, 1)})
+def test_a_decision_beyond_its_rate_fails_with_its_cause_and_asks_for_a_decision(kind):
+    swf = throttled_swf(decisions={kind: (1, 1)})
     run = swf.start()
     swf.decide(*DECISIONS[kind])
     swf.tick()
@@ -137,8 +137,8 @@ def test_a_decision_beyond_its_rate_fails_with_its_cause_and_asks_for_a_decision
     swf.engine.close()
 
 
-def test_a_continuation_beyond_its_rate_fails_and_the_run_goes_on(tmp_path):
-    swf = throttled_swf(tmp_path, decisions={"ContinueAsNewWorkflowExecution": (1, 1)})
+def test_a_continuation_beyond_its_rate_fails_and_the_run_goes_on():
+    swf = throttled_swf(decisions={"ContinueAsNewWorkflowExecution": (1, 1)})
     swf.start()
     swf.decide(decision("ContinueAsNewWorkflowExecution"))
     run = swf.open_run("w")
@@ -151,8 +151,8 @@ def test_a_continuation_beyond_its_rate_fails_and_the_run_goes_on(tmp_path):
     swf.engine.close()
 
 
-def test_what_is_refused_by_rate_was_initiated_and_carries_both_ids(tmp_path):
-    swf = throttled_swf(tmp_path, decisions={"SignalExternalWorkflowExecution": (0.5, 0.1)})
+def test_what_is_refused_by_rate_was_initiated_and_carries_both_ids():
+    swf = throttled_swf(decisions={"SignalExternalWorkflowExecution": (0.5, 0.1)})
     run = swf.start()
     swf.start("target")
     swf.decide(decision("SignalExternalWorkflowExecution", workflowId="target", signalName="s", control="c"))
@@ -168,8 +168,8 @@ def test_what_is_refused_by_rate_was_initiated_and_carries_both_ids(tmp_path):
     swf.engine.close()
 
 
-def test_one_task_list_takes_so_many_activities_a_second(tmp_path):
-    swf = throttled_swf(tmp_path, task_list=(2, 2))
+def test_one_task_list_takes_so_many_activities_a_second():
+    swf = throttled_swf(task_list=(2, 2))
     run = swf.start()
     swf.decide(*(activity(f"a{number}") for number in range(3)), activity("other", taskList={"name": "other"}))
     assert swf.types(run).count("ActivityTaskScheduled") == 3
@@ -215,8 +215,8 @@ def test_quotas_are_scaled_all_at_once():
     assert Quotas().scaled(1e-9).open_timers == 1
 
 
-def test_an_execution_fits_into_the_shortest_history(tmp_path):
-    swf = Swf(tmp_path / "small.db", quotas=Quotas().scaled(1e-9))
+def test_an_execution_fits_into_the_shortest_history():
+    swf = Swf(quotas=Quotas().scaled(1e-9))
     swf.prepare()
     run = swf.start()
     swf.decide(decision("CompleteWorkflowExecution"))
