@@ -40,6 +40,7 @@ from flowdsl.errors import (
     WorkflowTimedOut,
 )
 from flowdsl.lang.api import continue_as_new, heartbeat, info, logger, mark, now, publish, sleep, sleep_until, spawn, wait_until
+from flowdsl.lang.blocks import scope, shield, timeout
 from flowdsl.lang.context import Call, Info, install_direct
 from flowdsl.lang.definitions import (
     Activity,
@@ -158,11 +159,14 @@ __all__ = [
     "now",
     "publish",
     "run",
+    "scope",
+    "shield",
     "signal",
     "sleep",
     "sleep_until",
     "spawn",
     "start",
+    "timeout",
     "timer",
     "wait_until",
     "workflow",

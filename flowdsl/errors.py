@@ -310,6 +310,10 @@ class CancelRequested(Control):
     """Cancellation on its way through a body to the line that handles it."""
 
 
+class Interrupted(Control):
+    """A block (`with scope():`, `with timeout(…):`) is ended from outside its body; it is on its way from the waiting line to the block."""
+
+
 class ContinueAsNew(Control):
     """`continue_as_new(...)` ends this run; the next one gets `call_args` and `call_kwargs`."""
 

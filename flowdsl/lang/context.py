@@ -1,8 +1,8 @@
-"""Which runtime a decorated call goes to: one context variable, four verbs.
+"""Which runtime a decorated call goes to: one context variable, five verbs.
 
 Rule 1: `current` is `None` outside every run. A decorated call then is the plain call; that path is the fast one.
-Rule 2: inside a workflow `current` is a `Runtime`: the replayer's or the local one. Whatever a workflow does is one of its four verbs:
-        `start` a call, `wait` for promises, `spawn` a branch, ask for `info`.
+Rule 2: inside a workflow `current` is a `Runtime`: the replayer's or the local one. Whatever a workflow does is one of its verbs:
+        `start` a call, `wait` for promises, `spawn` a branch, say what line of code is `here`, ask for `info`.
 Rule 3: inside an activity `current` is a `Runtime` whose `transparent` is true: calls are plain calls again.
 Rule 4: a runtime is set once per branch, in the branch's own context; nothing here is global but the variable.
 """
@@ -69,6 +69,25 @@ class Info:
     parent: tuple[str, str] | None = None
 
 
+class Line(Protocol):
+    """A line of running workflow code, which can be interrupted where it waits: a branch, or one asyncio task of a branch."""
+
+    def interrupt(self, error: BaseException) -> None:
+        """Raise `error` at the line's waiting place, or at its next one; a coroutine sees `asyncio.CancelledError`."""
+
+    def forget(self, error: BaseException) -> None:
+        """An interruption that was not delivered is not delivered any more."""
+
+    def took(self, error: BaseException, interruption: BaseException) -> bool:
+        """Whether `error`, which arrived in the code, is how it saw `interruption`."""
+
+    def shield(self) -> None:
+        """Hold back what is not yet under way to it."""
+
+    def unshield(self, *, quiet: bool) -> None:
+        """Let through what was held back: raise it here, or (`quiet`) at the next waiting place."""
+
+
 class Runtime(Protocol):
     """Where calls go inside a run."""
 
@@ -85,6 +104,9 @@ class Runtime(Protocol):
 
     def spawn(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Promise[Any]:
         """Run ordinary workflow code as a concurrent branch."""
+
+    def here(self) -> Line:
+        """The line of code that asks."""
 
     def info(self) -> Info:
         """What the running code may know of itself."""

@@ -19,7 +19,7 @@ from flowdsl.limits import seconds
 if TYPE_CHECKING:
     import asyncio
 
-    from flowdsl.lang.context import Call, Info
+    from flowdsl.lang.context import Call, Info, Line
 
 T = TypeVar("T")
 
@@ -78,6 +78,9 @@ class _Waiting:
 
     def start(self, call: Call) -> Promise[Any]:
         raise InternalError("nothing can be started here")
+
+    def here(self) -> Line:
+        raise InternalError("nothing outside a run can be interrupted")
 
     def spawn(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Promise[Any]:
         raise InternalError("nothing can be started here")

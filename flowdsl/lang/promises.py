@@ -141,6 +141,11 @@ class Promise(Generic[T]):
             yield from _await_settled(self)
         return self.result()
 
+    async def settling(self) -> None:
+        """Await that it settles, in an `async def` workflow; the outcome is not looked at."""
+        if not self.is_ready():
+            await _Settling(self)
+
     def __repr__(self) -> str:
         state = ("pending", "done", "failed", "done", "failed")[self._state]
         return f"<Promise {self.call_id or 'of a plain call'} {state}>"
@@ -181,6 +186,16 @@ def _await_settled(promise: Promise[Any]) -> Generator[Any, Any, None]:
         promise.unsubscribe(wake)
         promise.cancel()
         raise
+
+
+class _Settling:
+    """Awaits a promise without its outcome."""
+
+    def __init__(self, promise: Promise[Any]) -> None:
+        self._promise = promise
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return _await_settled(self._promise)
 
 
 def _runtime_of(promises: Iterable[Promise[Any]]) -> Runtime:

@@ -13,7 +13,7 @@ from flowdsl.errors import Cancelled, DefinitionError
 from flowdsl.lang.promises import Promise
 
 if TYPE_CHECKING:
-    from flowdsl.lang.context import Call, Info
+    from flowdsl.lang.context import Call, Info, Line
 
 
 class ActivityScope:
@@ -44,6 +44,10 @@ class ActivityScope:
     def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
         """Nothing is ever pending in an activity."""
         raise DefinitionError("an activity cannot wait for promises of a workflow; pass it their results instead")
+
+    def here(self) -> Line:
+        """Nothing can interrupt an activity's code but its worker."""
+        raise DefinitionError("an activity has no line that workflow code could interrupt")
 
     def spawn(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Promise[Any]:
         """A plain call, settled at once."""

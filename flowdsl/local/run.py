@@ -26,6 +26,7 @@ from flowdsl.errors import (
     WorkflowTimedOut,
 )
 from flowdsl.lang import outside
+from flowdsl.lang.blocks import note
 from flowdsl.lang.context import Call, Info
 from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
@@ -35,7 +36,7 @@ from flowdsl.local.agenda import Agenda
 from flowdsl.local.children import ChildCall
 from flowdsl.local.running import delist, enlist, send_locally
 from flowdsl.plain import call_plainly, outside_event_loops, watch_threads
-from flowdsl.replay.branches import Branch, Hub, Scope, scope
+from flowdsl.replay.branches import Branch, BranchLine, Hub, Scope, scope
 from flowdsl.replay.operations import activity_failed
 from flowdsl.replay.retry import next_delay
 
@@ -260,7 +261,9 @@ class LocalRun:
         self._end_if_late()
         if self._ended_by is not None:
             hub.suspend(branch)  # and never comes back
-        return self._starters[call.kind](call)
+        promise = self._starters[call.kind](call)
+        note(call.kind, promise)
+        return promise
 
     def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
         """Suspend the running branch."""
@@ -290,7 +293,12 @@ class LocalRun:
         self._spawned[promise] = None
         promise.subscribe(lambda done: self._spawned.pop(done, None))
         hub.begin(branch, inner, fn, args, kwargs)
+        note("branch", promise)
         return promise
+
+    def here(self) -> BranchLine:
+        """The branch, or the asyncio task, that is running."""
+        return self._living().line()
 
     def info(self) -> Info:
         """What the running code may know of itself."""

@@ -63,7 +63,7 @@ scope: ContextVar[Scope] = ContextVar("flowdsl_scope")
 class Branch:
     """One line of workflow code and where it stands."""
 
-    __slots__ = ("evictions", "greenlet", "interrupt", "loop", "name", "promise", "queued")
+    __slots__ = ("evictions", "greenlet", "held", "interrupt", "loop", "name", "promise", "queued", "shields")
 
     def __init__(self, name: str, promise: Promise[Any]) -> None:
         self.name = name
@@ -73,6 +73,8 @@ class Branch:
         self.interrupt: BaseException | None = None
         self.loop: DeterministicLoop | None = None
         self.evictions = 0
+        self.shields = 0
+        self.held: list[BaseException] = []  # interruptions that wait for the end of a shield
 
     def __repr__(self) -> str:
         return f"<branch {self.name or 'main'}>"
@@ -201,6 +203,13 @@ class Hub:
 
     def interrupt(self, branch: Branch, error: BaseException) -> None:
         """Raise `error` at the line where the branch waits (or will wait next); an `async def` sees asyncio's `CancelledError`."""
+        if branch.shields:
+            branch.held.append(error)
+            return
+        self.interrupt_now(branch, error)
+
+    def interrupt_now(self, branch: Branch, error: BaseException) -> None:
+        """The same, through every shield."""
         if branch.loop is not None and branch.loop.is_waiting:
             branch.loop.interrupt(error)
             return
@@ -208,6 +217,11 @@ class Hub:
         if branch in self._pollers:
             self._pollers.remove(branch)
         self.wake(branch)
+
+    def line(self) -> BranchLine:
+        """The line of code that is running."""
+        branch = self.here()
+        return BranchLine(self, branch, None if branch.loop is None else branch.loop.running_task)
 
     def _deliver(self, branch: Branch) -> None:
         error, branch.interrupt = branch.interrupt, None
@@ -259,6 +273,63 @@ class Hub:
             finally:
                 self.running = None
         self.branches.clear()
+
+
+class BranchLine:
+    """A branch, or one asyncio task of a branch, as something that can be interrupted (see `lang.context.Line`)."""
+
+    __slots__ = ("_branch", "_cancelling", "_hub", "_shields", "_task")
+
+    def __init__(self, hub: Hub, branch: Branch, task: Any) -> None:
+        self._hub = hub
+        self._branch = branch
+        self._task = task
+        self._cancelling = 0 if task is None else task.cancelling()
+        self._shields = branch.shields
+
+    def interrupt(self, error: BaseException) -> None:
+        """Raise it at the waiting place; a shield that was put up after this line was taken holds it back."""
+        if self._branch.shields > self._shields:
+            self._branch.held.append(error)
+        else:
+            self._interrupt(error)
+
+    def _interrupt(self, error: BaseException) -> None:
+        loop = self._branch.loop
+        if self._task is None or (loop is not None and loop.blocked_task is self._task):
+            self._hub.interrupt_now(self._branch, error)
+        else:
+            self._task.cancel()
+
+    def forget(self, error: BaseException) -> None:
+        """Take back what was not delivered."""
+        if self._branch.interrupt is error:
+            self._branch.interrupt = None
+        if error in self._branch.held:
+            self._branch.held.remove(error)
+
+    def took(self, error: BaseException, interruption: BaseException) -> bool:
+        """A coroutine sees `CancelledError`; it is this line's if nobody else has cancelled the task as well."""
+        if self._task is None or type(error).__name__ != "CancelledError":
+            return False
+        return bool(self._task.uncancel() <= self._cancelling)
+
+    def shield(self) -> None:
+        """One more shield over the branch."""
+        self._branch.shields += 1
+
+    def unshield(self, *, quiet: bool) -> None:
+        """One shield less; under none, what was held back arrives."""
+        branch = self._branch
+        branch.shields -= 1
+        if branch.shields or not branch.held or self._hub.closing:
+            return
+        held, branch.held = branch.held, []
+        if quiet or self._task is not None:
+            for error in held:
+                self._hub.interrupt(branch, error)
+        else:
+            raise held[0]
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

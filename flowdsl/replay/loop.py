@@ -57,6 +57,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._closed = False
         self._main: asyncio.Task[Any] | None = None
         self._interrupt: BaseException | None = None
+        self.blocked_task: asyncio.Task[Any] | None = None  # the one whose plain call holds the whole branch
 
     @property
     def _runtime(self) -> Runtime:
@@ -122,16 +123,23 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                     except (RuntimeError, ValueError, Evicted):
                         continue  # it swallowed its GeneratorExit, is the one that is running, or asked for something in a `finally`
 
+    @property
+    def running_task(self) -> asyncio.Task[Any] | None:
+        """The task whose code is running."""
+        return asyncio.current_task(self)
+
     def enter(self) -> None:
         """Make this the running loop of the thread; the branch has the floor."""
         self._outer = events._get_running_loop()
         events._set_running_loop(self)
+        self.blocked_task = None
         if self._task_inside is not None and _swap_current_task is not None:
             _swap_current_task(self, self._task_inside)
             self._task_inside = None
 
     def leave(self) -> None:
         """Give the thread back to whatever loop was running."""
+        self.blocked_task = None if self._parked else asyncio.current_task(self)
         if _swap_current_task is not None:
             self._task_inside = _swap_current_task(self, None)
         events._set_running_loop(self._outer)

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Cancelled, DefinitionError, InternalError
 from flowdsl.lang import outside
+from flowdsl.lang.blocks import note
 from flowdsl.lang.context import Call, Info
 from flowdsl.lang.promises import Promise
 from flowdsl.limits import clean_id, seconds
 from flowdsl.model.attempts import attempt_id
 from flowdsl.model.payload import DILL, PREFIX, parse
-from flowdsl.replay.branches import Branch, scope
+from flowdsl.replay.branches import Branch, BranchLine, scope
 from flowdsl.replay.operations import (
     OPEN,
     STARTED,
@@ -66,7 +67,9 @@ class WorkflowRuntime:
         hub = self._replayer.hub
         hub.refuse_if_closing()
         hub.here()
-        return self._starters[call.kind](call)
+        promise = self._starters[call.kind](call)
+        note(call.kind, promise)
+        return promise
 
     def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
         """Suspend the running branch; with a timeout, a durable timer limits the wait."""
@@ -100,7 +103,13 @@ class WorkflowRuntime:
         self._replayer.spawned[promise] = None
         promise.subscribe(lambda done: self._replayer.spawned.pop(done, None))
         hub.begin(branch, inner, fn, args, kwargs)
+        note("branch", promise)
         return promise
+
+    def here(self) -> BranchLine:
+        """The branch, or the asyncio task, that is running."""
+        self._replayer.hub.refuse_if_closing()
+        return self._replayer.hub.line()
 
     def _cancel_branch(self, branch: Branch) -> None:
         self._replayer.hub.interrupt(branch, Cancelled(f"the branch {branch.name} was cancelled"))

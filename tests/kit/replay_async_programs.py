@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 from hypothesis import strategies as st
-from replay_programs import CALLS, news, small
+from replay_programs import CALLS, news, refuse, small
 
-from flowdsl import Cancelled, activity, now, workflow
+from flowdsl import Cancelled, activity, now, scope, spawn, workflow
+from flowdsl import timeout as block_timeout
 
 
 @activity(name="programs.echo_async")
@@ -65,6 +66,11 @@ async def _step(statement: list[Any], tasks: dict[str, Any], gate: asyncio.Semap
     if verb == "timeout":
         async with asyncio.timeout(rest[0]):
             return await _play(rest[1], tasks, gate)
+    if verb == "block":
+        async with scope() if rest[0] else block_timeout(rest[1]):
+            if rest[2]:
+                spawn(refuse, rest[1])
+            return await _play(rest[3], dict(tasks), gate)
     if verb == "group":
         async with asyncio.TaskGroup() as group:
             members = [group.create_task(_call(name, x)) for name, x in rest[0]]
@@ -117,4 +123,5 @@ simple = st.one_of(
 ).map(list)
 tasks = st.tuples(st.just("task"), names, st.lists(simple, max_size=3)).map(list)
 limited = st.tuples(st.just("timeout"), st.integers(0, 4), st.lists(simple, max_size=3)).map(list)
-async_programs = st.lists(st.one_of(simple, simple, tasks, limited), min_size=2, max_size=7)
+blocks = st.tuples(st.just("block"), st.booleans(), small, st.booleans(), st.lists(simple, max_size=3)).map(list)
+async_programs = st.lists(st.one_of(simple, simple, tasks, limited, blocks), min_size=2, max_size=7)

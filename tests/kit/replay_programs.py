@@ -10,7 +10,26 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flowdsl import Cancelled, Promise, Retry, activity, cached, gather, info, mark, now, publish, signal, sleep, spawn, timer, workflow
+from flowdsl import (
+    Cancelled,
+    Promise,
+    Retry,
+    activity,
+    cached,
+    gather,
+    info,
+    mark,
+    now,
+    publish,
+    scope,
+    shield,
+    signal,
+    sleep,
+    spawn,
+    timeout,
+    timer,
+    workflow,
+)
 
 
 @activity(name="programs.echo")
@@ -72,6 +91,18 @@ def _play(program: list[Any], started: dict[str, Promise[Any]]) -> list[Any]:
     return seen
 
 
+BLOCKS = {"scope": lambda seconds: scope(), "timeout": timeout, "shield": lambda seconds: shield()}
+
+
+def _in_a_block(verb: str, seconds: int, inner: list[Any], fails: bool, started: dict[str, Promise[Any]]) -> Any:
+    own = dict(started)
+    with BLOCKS[verb](seconds):
+        if fails:
+            spawn(refuse, seconds)
+        seen = _play(inner, own)
+    return [seen, [promise.is_ready() for name, promise in own.items() if started.get(name) is not promise]]
+
+
 def _step(statement: list[Any], started: dict[str, Promise[Any]]) -> Any:
     verb, *rest = statement
     if verb == "call":
@@ -93,6 +124,8 @@ def _step(statement: list[Any], started: dict[str, Promise[Any]]) -> Any:
         return sleep(rest[0])
     if verb == "signal":
         return news.wait(timeout=rest[0])
+    if verb in BLOCKS:
+        return _in_a_block(verb, *rest, started)
     if verb == "mark":
         return mark("note", rest[0])
     if verb == "publish":
@@ -119,7 +152,8 @@ simple = st.one_of(
 ).map(list)
 spawned = st.tuples(st.just("spawn"), names, st.lists(simple, max_size=3)).map(list)
 cancelled = st.tuples(names, calls, small, simple).map(lambda c: [["start", c[0], c[1], c[2]], c[3], ["sleep", 1], ["cancel", c[0]]])
-statements = st.one_of(*[simple.map(lambda s: [s])] * 4, spawned.map(lambda s: [s]), cancelled)
+blocks = st.tuples(st.sampled_from(sorted(BLOCKS)), small, st.lists(st.one_of(simple, spawned), max_size=3), st.booleans()).map(list)
+statements = st.one_of(*[simple.map(lambda s: [s])] * 4, spawned.map(lambda s: [s]), blocks.map(lambda s: [s]), cancelled)
 programs = st.lists(statements, min_size=3, max_size=8).map(lambda parts: [statement for part in parts for statement in part])
 
 # what the world does, one number a step; see `drive`
