@@ -37,9 +37,12 @@ _NOT_STATE = frozenset(
 )
 
 
-def reason_of(error: BaseException, limit: int = REASON) -> str:
-    """`module.Class: message` in at most `limit` characters, for the history's reason; builtins without their module."""
-    name, message = class_name(type(error)), message_of(error)
+def reason_of(error: BaseException, limit: int = REASON, *, secret: bool = False) -> str:
+    """`module.Class: message` in at most `limit` characters, for the history's reason; builtins without their module.
+
+    A `secret` one is the class alone.
+    """
+    name, message = class_name(type(error)), "" if secret else message_of(error)
     text = f"{name}: {message}" if message else name
     return shorten(text.encode("utf-8", "backslashreplace").decode(), limit)
 

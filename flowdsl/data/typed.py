@@ -189,7 +189,7 @@ def dumps(value: Any, annotation: Any = Any) -> bytes | None:
         return None
 
 
-def loads(text: str | bytes, annotation: Any = Any) -> Any:
+def loads(text: str | bytes | memoryview, annotation: Any = Any) -> Any:
     """The value of bare JSON under an annotation. Raises `ValueError` when the text does not fit it."""
     if is_plain(annotation):
         return _untyped.decode(text)
