@@ -10,7 +10,6 @@ Rule 5: every codec is told the context (domain, name, field); who binds the byt
 
 from __future__ import annotations
 
-import os
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,9 +20,6 @@ from flowdsl.errors import DefinitionError, NotInstalled
 from flowdsl.model.payload import ENCRYPTED, REFERENCE, ZLIB, ZSTD
 
 Buffer: TypeAlias = bytes | memoryview
-
-#: `zlib`, `zstd` or `none`.
-VARIABLE = "FLOWDSL_COMPRESSION"
 
 #: No payload may expand beyond this many bytes.
 MAX_EXPANDED = 4 << 30
@@ -180,20 +176,3 @@ def _missing(letter: str) -> Codec:
 
         return Aes()
     raise ValueError(f"it was written with the codec {letter!r}, which this process does not have")
-
-
-def default_chain(environment: Mapping[str, str] | None = None) -> Chain:
-    """What `FLOWDSL_COMPRESSION` names (by default zlib), then AES if `FLOWDSL_ENCRYPTION_KEYS` is set.
-
-    Raises `DefinitionError` and `NotInstalled`.
-    """
-    from flowdsl.data import encryption  # noqa: PLC0415 - it needs this module
-
-    source = os.environ if environment is None else environment
-    name = source.get(VARIABLE) or "zlib"
-    if name not in ("zlib", "zstd", "none"):
-        raise DefinitionError(f"{VARIABLE}={name!r}: it is zlib, zstd or none")
-    codecs: list[Codec] = [] if name == "none" else [Zstd() if name == "zstd" else Zlib()]
-    if source.get(encryption.VARIABLE):
-        codecs.append(encryption.Aes(environment=source))
-    return Chain(codecs)

@@ -75,6 +75,11 @@ class Converter:
             found = self._derived[key] = (serializer, store, converter)
         return found[2]
 
+    @property
+    def store(self) -> Any:
+        """The store itself, without what stands before it; None if there is none."""
+        return None if self._packer.store is None else self._packer.store.store
+
     # --- values
 
     def encode(self, value: Any, slot: Slot, annotation: Any = Any, *, limit: int = DATA, argument: str | None = None) -> str:
@@ -124,7 +129,7 @@ class Converter:
         if is_bare and len(data) <= INLINE:
             return data.decode()
         content = Content(TYPED if is_bare else ARGUMENTS, data)
-        return self._packer.pack(content, slot, limit=DATA, what=f"the arguments of '{slot.name}'", part=True)
+        return self._packer.pack(content, slot, limit=DATA, what=f"the arguments of '{slot.name}'", seal=False)
 
     def _part(self, value: Any, slot: Slot, place: str, name: str, annotation: Any) -> str:
         return self.encode(value, slot.part(place), annotation, argument=name)
@@ -177,7 +182,7 @@ class Converter:
 
     def _seal(self, part: Any, slot: Slot) -> Any:
         content = Content(DILL, pickled.dumps(part), pickled.writer(), binary=True)
-        return {"$": _SEALED, "v": self._sealer.pack(content, slot, limit=_LONGEST_SEALED, what="a part", part=True)}
+        return {"$": _SEALED, "v": self._sealer.pack(content, slot, limit=_LONGEST_SEALED, what="a part", seal=False)}
 
     def _unseal(self, tree: dict[str, Any], slot: Slot) -> Any:
         if tree.get("$") != _SEALED:

@@ -74,4 +74,3 @@ def _aead() -> Any:
     except ImportError:
         raise NotInstalled("encryption", "crypto") from None
     return AESGCM
-

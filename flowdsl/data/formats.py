@@ -9,6 +9,7 @@ Rule 4: nothing that is read here can run code: npy is read without pickles, Arr
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -78,7 +79,7 @@ def _read_array(content: Content) -> Any:
 
 def _write_pandas(frame: Any) -> Content | None:
     arrow = _needed("pyarrow", "storing a pandas frame", "frames")
-    if frame.attrs or not all(map(_is_plain_column, (column for _, column in frame.items()))):
+    if frame.attrs or any(kind == object for kind in frame.dtypes) or frame.columns.inferred_type.startswith("mixed"):
         return None
     try:
         table = arrow.Table.from_pandas(frame)
@@ -86,11 +87,6 @@ def _write_pandas(frame: Any) -> Content | None:
     except (arrow.ArrowException, TypeError, ValueError):
         return None
     return Content(ARROW, _arrow_bytes(arrow, table), "pandas", binary=True) if _same_form(frame.iloc[:2], head) else None
-
-
-def _is_plain_column(column: Any) -> bool:
-    """Whether Arrow gives back the very values: everything but objects, and of these text."""
-    return column.dtype != object or set(map(type, column)) <= {str, type(None)}
 
 
 def _same_form(one: Any, other: Any) -> bool:
@@ -157,10 +153,8 @@ def _read_message(content: Content) -> Any:
 
 def _needed(module: str, what: str, extra: str) -> Any:
     """The module, which a value that is read here needs."""
-    from importlib import import_module  # noqa: PLC0415 - only where it is met
-
     try:
-        return import_module(module)
+        return importlib.import_module(module)
     except ImportError:
         raise NotInstalled(what, extra) from None
 

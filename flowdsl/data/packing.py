@@ -5,7 +5,7 @@ Rule 1: what is short stays as it is. What is longer than `INLINE` characters is
 Rule 2: without a store the limit of the field decides, and the error names the function, the argument, the size and the setting.
 Rule 3: a stored object is content-addressed. It is verified when it is read: size and digest, whatever the store says.
 Rule 4: a pickle's signature covers the text as it stands: body or reference. It is verified first, before anything is fetched or expanded.
-Rule 5: a part of a larger text (`part=True`) is not encrypted by itself as long as it stands in that text, which is.
+Rule 5: nothing is encrypted twice: `seal=False` is for what consists of encrypted parts (arguments), or will stand in an encrypted text.
 Rule 6: large bytes are never copied: they go to the store as they are, and no text is made of what cannot fit.
 """
 
@@ -22,7 +22,7 @@ from flowdsl.data import pickled
 from flowdsl.data.codecs import Buffer, Chain, Refused
 from flowdsl.data.stores.base import VARIABLE, content_key
 from flowdsl.data.stores.steady import Steady
-from flowdsl.errors import LimitExceeded, NotSerializable, PayloadLost, StoreUnavailable, UntrustedPayload
+from flowdsl.errors import DefinitionError, LimitExceeded, NotSerializable, PayloadLost, StoreUnavailable, UntrustedPayload
 from flowdsl.limits import length
 from flowdsl.model.payload import (
     BINARY,
@@ -78,13 +78,13 @@ class Packer:
 
     # --- writing
 
-    def pack(self, content: Content, slot: Slot, *, limit: int, what: str, part: bool = False) -> str:
+    def pack(self, content: Content, slot: Slot, *, limit: int, what: str, seal: bool = True) -> str:
         """The text of some content, at most `limit` characters long. `what` is what an error calls it.
 
         Raises `LimitExceeded`, `NotSerializable` when there is no key to sign with, `StoreUnavailable` when the store cannot be written.
         """
         inline = min(limit, INLINE)
-        sealed = self.chain.always and not part
+        sealed = self.chain.always and seal
         size, text = self._written(content, "", slot, limit, sealed=sealed)
         if size <= inline:
             return text
@@ -98,7 +98,7 @@ class Packer:
             if shorter < size:
                 size, text = shorter, its_text
         if self.store is not None:
-            reference = self._refer(compressed, flags, slot, what)
+            reference = self._refer(compressed, flags, slot, what, sealed=sealed)
             if length(reference) <= limit:
                 return reference
         if size <= limit:
@@ -128,8 +128,8 @@ class Packer:
             raise NotSerializable(f"{slot} needs to be pickled, and there are no keys to sign it with")
         return self.keys.sign(envelope, slot).format()
 
-    def _refer(self, content: Content, flags: str, slot: Slot, what: str) -> str:
-        data, letters = self.chain.seal(content.data, context_of(slot))
+    def _refer(self, content: Content, flags: str, slot: Slot, what: str, *, sealed: bool) -> str:
+        data, letters = self.chain.seal(content.data, context_of(slot)) if sealed else (content.data, "")
         digest = content_digest(data)
         try:
             assert self.store is not None  # the caller asked
@@ -170,6 +170,8 @@ class Packer:
             data = envelope.body.encode("utf-8", "surrogatepass")
         try:
             return Content(envelope.codec, self.chain.decode(data, flags, context_of(slot)), envelope.meta, binary)
+        except DefinitionError:  # a setting is wrong, not the payload
+            raise
         except Refused as error:
             raise UntrustedPayload(f"{slot} was refused: {error}") from error
         except ValueError as error:

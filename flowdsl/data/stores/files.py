@@ -58,7 +58,9 @@ class FsspecStore:
         for path, about in self._files.find(f"{self._root}/sha256", detail=True, refresh=True).items():
             found = KEY.search(path)
             if found is not None:
-                since = next((about[name] for name in ("mtime", "LastModified", "last_modified", "updated", "created") if name in about), now)
+                since = next(
+                    (about[name] for name in ("mtime", "LastModified", "last_modified", "updated", "created") if name in about), now
+                )
                 yield Stored(found.group(), about["size"], _seconds(since, now))
 
     def delete(self, key: str) -> None:

@@ -19,7 +19,9 @@ class RedisStore:
 
     takes_views = True
 
-    def __init__(self, url: str = "redis://localhost:6379/0", *, prefix: str = "flowdsl", ttl: int | None = None, client: Any = None) -> None:
+    def __init__(
+        self, url: str = "redis://localhost:6379/0", *, prefix: str = "flowdsl", ttl: int | None = None, client: Any = None
+    ) -> None:
         """`url` is redis-py's own (`redis://`, `rediss://`, `unix://`), `client` a ready client instead of it. Raises `NotInstalled`."""
         if ttl is not None and ttl <= 0:
             raise DefinitionError(f"RedisStore(ttl={ttl!r}): give seconds, more than 0")
@@ -70,6 +72,10 @@ class RedisStore:
     def delete(self, key: str) -> None:
         """Delete the key."""
         self._client.delete(self._name(key_in(key)))
+
+    def close(self) -> None:
+        """Let go of the connections; the next call opens new ones."""
+        self._client.close()
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}:{key}"

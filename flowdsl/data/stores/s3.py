@@ -123,9 +123,7 @@ class S3Store:
         where["UploadId"] = self.client.create_multipart_upload(Bucket=self.bucket, Key=name, **self.options)["UploadId"]
         try:
             parts = self._send(data, where)
-            done = self._unless_there(
-                lambda: self.client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts}, **condition)
-            )
+            done = self._unless_there(lambda: self.client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts}, **condition))
         except BaseException:
             self.client.abort_multipart_upload(**where)
             raise

@@ -96,6 +96,10 @@ class SqlStore:
         with self.engine.begin() as connection:
             connection.execute(self._rows.delete().where(self._rows.c.key == key_in(key)))
 
+    def close(self) -> None:
+        """Let go of the connections; the next call opens new ones."""
+        self.engine.dispose()
+
     def _make(self) -> None:
         with self._lock:
             if self._made:

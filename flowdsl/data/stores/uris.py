@@ -20,7 +20,9 @@ from flowdsl.data.stores.s3 import S3Store
 from flowdsl.data.stores.sql import SqlStore
 from flowdsl.errors import DefinitionError
 
-_FORMS = "file:///folder, a path, s3://bucket/prefix, redis://host/0, postgresql+psycopg://host/database, sqlite:///file, fsspec+gcs://bucket"
+_FORMS = (
+    "file:///folder, a path, s3://bucket/prefix, redis://host/0, postgresql+psycopg://host/database, sqlite:///file, fsspec+gcs://bucket"
+)
 _S3_PUT = {"sse": "ServerSideEncryption", "kms_key": "SSEKMSKeyId", "storage_class": "StorageClass", "acl": "ACL"}
 _S3_CLIENT = {"region": "region_name", "endpoint_url": "endpoint_url"}
 _DATABASES = ("postgresql", "sqlite", "mysql", "mariadb", "oracle", "mssql", "cockroachdb")
