@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _SEALED = "sealed"
 _ERROR = "error"
-#: What of a failure may be carried by a pickle: more of it than this is shown by its repr.
-_LONGEST_SEALED = 16_000
+#: What of a failure may be carried by a pickle, in characters: more of it than this is shown by its repr. With a store a failure may be long.
+_LONGEST_SEALED, _LONGEST_SEALED_WITH_STORE = 16_000, 64 << 20
 
 
 class Converter:
@@ -181,8 +181,9 @@ class Converter:
         return Reader(msgspec.json.decode(content.data), lambda tree: self._unseal(tree, slot)).read()
 
     def _seal(self, part: Any, slot: Slot) -> Any:
+        longest = _LONGEST_SEALED if self._packer.store is None else _LONGEST_SEALED_WITH_STORE
         content = Content(DILL, pickled.dumps(part), pickled.writer(), binary=True)
-        return {"$": _SEALED, "v": self._sealer.pack(content, slot, limit=_LONGEST_SEALED, what="a part", seal=False)}
+        return {"$": _SEALED, "v": self._sealer.pack(content, slot, limit=longest, what="a part", seal=False)}
 
     def _unseal(self, tree: dict[str, Any], slot: Slot) -> Any:
         if tree.get("$") != _SEALED:

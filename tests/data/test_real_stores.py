@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,7 @@ LARGE_KEY = content_key(content_digest(LARGE))
 def place(tmp_path_factory):
     """A folder that another user may enter: pytest's own belong to this user alone."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
+        Path(folder).chmod(0o755)
         yield Path(folder)
 
 

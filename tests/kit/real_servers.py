@@ -5,7 +5,6 @@ Where a program is missing the test is skipped and says which package has it (`.
 
 from __future__ import annotations
 
-import glob
 import os
 import pwd
 import shutil
@@ -61,9 +60,9 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 def _postgres_programs() -> Path | None:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), key=lambda path: int(path.split("/")[4]))
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[4]))
     if found:
-        return Path(found[-1]).parent
+        return found[-1].parent
     program = shutil.which("postgres")
     return Path(program).parent if program else None
 

@@ -141,13 +141,29 @@ class FileStore:
         except FileNotFoundError:
             raise LookupError(f"there is no file {path}") from None
 
+    def stored(self) -> Iterator[Stored]:
+        """The files that have a content key."""
+        for path in self.root.glob("sha256/*/*/*"):
+            key = path.relative_to(self.root).as_posix()
+            with suppress(FileNotFoundError):  # somebody else deletes too
+                status = path.stat()
+                if KEY.fullmatch(key):
+                    yield Stored(key, status.st_size, time.time() - status.st_mtime)
+
+    def delete(self, key: str) -> None:
+        """Remove the file."""
+        (self.root / key_in(key)).unlink(missing_ok=True)
+
     @staticmethod
     def _has(path: Path, size: int) -> bool:
-        """Whether the object is there already; one of another size is damaged and written again."""
+        """Whether the object is there already, now young again; one of another size is damaged and written again."""
         try:
-            return path.stat().st_size == size
+            if path.stat().st_size != size:
+                return False
+            os.utime(path)
         except OSError:
             return False
+        return True
 
     @staticmethod
     def _write(path: Path, data: Buffer) -> None:

@@ -66,7 +66,7 @@ def _s3(uri: str) -> Store:
     if "SSEKMSKeyId" in put:
         put.setdefault("ServerSideEncryption", "aws:kms")
     about = {_S3_CLIENT[name]: value for name, value in own.items() if name in _S3_CLIENT}
-    client = partial(_s3_client, own["profile"] if "profile" in own else None, about) if about or "profile" in own else None
+    client = partial(_s3_client, own.get("profile"), about) if about or "profile" in own else None
     return S3Store(parts.netloc, unquote(parts.path), client=client, options=put)
 
 
