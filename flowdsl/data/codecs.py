@@ -3,7 +3,8 @@
 Rule 1: a codec is a letter and two functions. A reader applies the letters of the flags from the last to the first.
 Rule 2: compression is used where it changes something: it brings a value inline that would go to a store, or it saves room in the store.
         A value that is short anyway stays readable. What `always` is applied (encryption) is applied to everything.
-Rule 3: nobody waits long for nothing: a sample says first whether compressing is worthwhile, and beyond `largest` bytes it is not tried.
+Rule 3: nobody waits long for nothing: a sample says first whether compressing is worthwhile, and beyond `largest` bytes (`largest_to_store`
+        where there is a store) it is not tried.
 Rule 4: what a codec expands is bounded, so that a small text cannot fill the memory.
 Rule 5: every codec is told the context (domain, name, field); who binds the bytes to it refuses them elsewhere.
 """
@@ -49,10 +50,11 @@ class Codec(Protocol):
 
 
 class Zlib:
-    """Deflate, from the standard library. It is slow: what is longer than `largest` bytes goes to the store as it is."""
+    """Deflate, from the standard library. It is slow: storing more than `largest_to_store` bytes as they are takes less time."""
 
     letter = ZLIB
-    largest = 1 << 20
+    largest = 4 << 20
+    largest_to_store = 64 << 10
 
     def __init__(self, level: int = 6) -> None:
         self.level = level
@@ -77,7 +79,7 @@ class Zstd:
     """Zstandard (extra `zstd`): smaller than deflate, and fast enough for large values too."""
 
     letter = ZSTD
-    largest = 64 << 20
+    largest = largest_to_store = 64 << 20
 
     def __init__(self, level: int = 3) -> None:
         """Raises `NotInstalled`."""
@@ -137,14 +139,18 @@ class Chain:
         """Whether what is written is encrypted."""
         return any(codec.letter == ENCRYPTED for codec in self._always)
 
-    def shrink(self, data: Buffer, context: bytes) -> tuple[Buffer, str] | None:
-        """The compressed bytes and the letters of what compressed them; None where that is not worth the time."""
+    def shrink(self, data: Buffer, context: bytes, *, short: int | None) -> tuple[Buffer, str] | None:
+        """The compressed bytes and the letters of what compressed them; None where that is not worth the time.
+
+        With a store `short` is the number of characters that need none: what will not be that short may be stored as it is.
+        """
         if not self._compressing or len(data) > min(getattr(codec, "largest", MAX_EXPANDED) for codec in self._compressing):
             return None
         if len(data) > 4 * _SAMPLE:
             middle = len(data) // 2
-            sample = bytes(data[middle : middle + _SAMPLE])
-            if len(zlib.compress(sample, 1)) > _WORTHWHILE * _SAMPLE:
+            rate = len(zlib.compress(bytes(data[middle : middle + _SAMPLE]), 1)) / _SAMPLE
+            is_quick = len(data) <= min(getattr(codec, "largest_to_store", MAX_EXPANDED) for codec in self._compressing)
+            if rate > _WORTHWHILE or (short is not None and not is_quick and 1.25 * rate * len(data) > short):
                 return None
         shrunk, flags = self._apply(self._compressing, data, context)
         return (shrunk, flags) if len(shrunk) < _WORTHWHILE * len(data) else None

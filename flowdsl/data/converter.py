@@ -17,7 +17,6 @@ import msgspec
 from flowdsl.data import arguments, culprit, formats, pickled, sameness, tagged, typed
 from flowdsl.data.classes import ClassMissing
 from flowdsl.data.failures import Reader, Writer, reason_of
-from flowdsl.data.codecs import Buffer
 from flowdsl.data.packing import INLINE, Content, Packer, uris_in
 from flowdsl.data.serializers import Serializer, checked_serializer, user_dumps, user_loads
 from flowdsl.data.stores.steady import Steady
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Iterable
 
-    from flowdsl.data.codecs import Chain
+    from flowdsl.data.codecs import Buffer, Chain
     from flowdsl.data.keys import KeyRing
     from flowdsl.data.stores.base import Store
 
 _SEALED = "sealed"
 _ERROR = "error"
-#: What of a failure may be carried by a pickle, in characters: more of it than this is shown by its repr. With a store a failure may be long.
+#: What of a failure may be carried by a pickle, in characters: more of it is shown by its repr. With a store a failure may be long.
 _LONGEST_SEALED, _LONGEST_SEALED_WITH_STORE = 16_000, 64 << 20
 
 
@@ -139,7 +138,7 @@ class Converter:
         if text is None or text in ("", "{}"):
             return (), {}
         content = self._packer.open(text, slot)
-        data, is_bare = (text.encode(), True) if content is None else (content.data, content.codec == TYPED)
+        data, is_bare = (text.encode(), True) if content is None else (bytes(content.data), content.codec == TYPED)
         if content is not None and content.codec not in (TYPED, ARGUMENTS):
             raise PayloadLost(f"{slot} does not hold the arguments of a call but a value of the codec {content.codec!r}")
         plan = arguments.plan_of(signature)
@@ -191,7 +190,7 @@ class Converter:
         content = self._packer.open(tree["v"], slot)
         if content is None or content.codec != DILL:
             raise ValueError("a sealed part is a pickle")
-        return pickled.loads(content.data)
+        return pickled.loads(bytes(content.data))
 
     # --- outcomes
 
@@ -237,9 +236,9 @@ class Converter:
             if content.codec == TYPED:
                 return _decode_bare(content.data, slot, annotation)
             if content.codec == TAGGED:
-                return tagged.loads(content.data, lambda tree: self._read_error(tree, slot))
+                return tagged.loads(bytes(content.data), lambda tree: self._read_error(tree, slot))
             if content.codec == DILL:
-                return pickled.loads(content.data)
+                return pickled.loads(bytes(content.data))
             if content.codec in (NPY, ARROW, PROTOBUF):
                 return formats.read(content)
         except (DefinitionError, PayloadLost, NotInstalled):

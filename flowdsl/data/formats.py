@@ -61,11 +61,10 @@ def _write_array(array: Any) -> Content | None:
         np.lib.format.write_array_header_2_0(head, np.lib.format.header_data_from_array_1_0(array))
     except ValueError:
         return None
-    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    order: Any = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     data = bytearray(head.tell() + array.nbytes)
     data[: head.tell()] = head.getbuffer()
-    body = np.frombuffer(data, dtype=array.dtype, offset=head.tell()) if array.nbytes else array
-    body.reshape(array.shape, order=order)[...] = array
+    np.ndarray(array.shape, array.dtype, data, head.tell(), order=order)[...] = array
     return Content(NPY, memoryview(data).toreadonly(), binary=True)
 
 
@@ -79,7 +78,7 @@ def _read_array(content: Content) -> Any:
 
 def _write_pandas(frame: Any) -> Content | None:
     arrow = _needed("pyarrow", "storing a pandas frame", "frames")
-    if frame.attrs or any(kind == object for kind in frame.dtypes) or frame.columns.inferred_type.startswith("mixed"):
+    if frame.attrs or any(getattr(kind, "hasobject", False) for kind in frame.dtypes) or frame.columns.inferred_type.startswith("mixed"):
         return None
     try:
         table = arrow.Table.from_pandas(frame)

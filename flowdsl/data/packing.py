@@ -89,7 +89,7 @@ class Packer:
         if size <= inline:
             return text
         compressed, flags = content, ""
-        shrunk = self.chain.shrink(content.data, context_of(slot))
+        shrunk = self.chain.shrink(content.data, context_of(slot), short=None if self.store is None else inline)
         if shrunk is not None:
             compressed, flags = replace(content, data=shrunk[0], binary=True), shrunk[1]
             shorter, its_text = self._written(compressed, flags, slot, limit, sealed=sealed)

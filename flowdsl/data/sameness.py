@@ -1,8 +1,8 @@
 """Whether two texts stand for the same value, without building it: a recorded input against the one of a call that is made again.
 
 Rule 1: equal texts are the same value. JSON texts are compared by content: the order of keys does not count, the type of a number does.
-Rule 2: pickles of one value differ from process to process (hash seeds): they tell nothing. Nor do encrypted texts, or values that stand in a store, unless
-        they have the same digest. Then the answer is None, and the caller goes by name and place.
+Rule 2: pickles of one value differ from process to process (hash seeds): they tell nothing. Nor do encrypted texts, or values that stand
+        in a store, unless they have the same digest. Then the answer is None, and the caller goes by name and place.
 Rule 3: nothing is unpickled and nothing is fetched to answer.
 """
 

@@ -18,6 +18,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from math import isfinite
 from pathlib import PurePath
 from types import NoneType, UnionType
@@ -30,19 +31,21 @@ from msgspec import inspect
 from flowdsl.data.classes import field_names, is_pydantic, take_model
 
 _ATOMS = frozenset({str, int, bool, NoneType})
+_LEAVES = _ATOMS | {float, list, dict}
 _MANY = 16
+_CHUNK = 1024  # items whose parts are looked at together: few enough to stay in the processor's cache
 
 
 def is_native(value: Any) -> bool:
-    """Whether a value consists of nothing but JSON's own types, exactly, with text keys and finite floats. Raises `RecursionError`."""
+    """Whether a value consists of nothing but JSON's own types, exactly, with text keys and finite floats. It contains no cycle."""
     kind = type(value)
     if kind in _ATOMS:
         return True
     if kind is float:
         return isfinite(value)
     if kind is list:
-        if len(value) > _MANY and set(map(type, value)) <= _ATOMS:  # a long list of atoms is looked at in C
-            return True
+        if len(value) > _MANY:
+            return all(_are_native(value[start : start + _CHUNK]) for start in range(0, len(value), _CHUNK))
         for item in value:  # noqa: SIM110 - a generator would cost a frame per level and a third of the speed
             if not (type(item) in _ATOMS or is_native(item)):
                 return False
@@ -53,6 +56,24 @@ def is_native(value: Any) -> bool:
                 return False
         return True
     return False
+
+
+def _are_native(items: list[Any]) -> bool:
+    """The same of many values at a time, level by level: types, keys and parts are gone through in C. It never ends for a cycle."""
+    while items:
+        kinds = set(map(type, items))
+        if kinds <= _ATOMS:
+            return True
+        if not kinds <= _LEAVES:
+            return False
+        if float in kinds and not all(map(isfinite, [item for item in items if type(item) is float])):
+            return False
+        dicts = [item for item in items if type(item) is dict] if dict in kinds else []
+        if dicts and not set(map(type, chain.from_iterable(dicts))) <= {str}:
+            return False
+        items = [*chain.from_iterable([item for item in items if type(item) is list] if list in kinds else [])]
+        items += chain.from_iterable(map(dict.values, dicts))
+    return True
 
 
 # --- annotations --------------------------------------------------------------------------------------------------
@@ -176,7 +197,8 @@ def dumps(value: Any, annotation: Any = Any) -> bytes | None:
     """Bare JSON that comes back exactly under the annotation, or None when there is no such text."""
     if is_plain(annotation):
         try:
-            return _plain_encoder.encode(value) if is_native(value) else None
+            text = _plain_encoder.encode(value)  # the first: it ends for a value that contains itself
+            return text if is_native(value) else None
         except _NO:
             return None
     form = _form(annotation)

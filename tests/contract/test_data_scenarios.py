@@ -136,7 +136,7 @@ def test_41_one_character_under_and_over_every_limit(stage):
     envelope = len('{"args":[""]}')
     text = dense(DATA)
     assert stage.run(fits, text[: DATA - envelope]) == DATA - envelope
-    with pytest.raises(LimitExceeded, match=rf"'.*fits'.* 32,769 characters long"):
+    with pytest.raises(LimitExceeded, match=r"'.*fits'.* 32,769 characters long"):
         stage.run(fits, text[: DATA - envelope + 1])
     assert stage.run(beating, HEARTBEAT_DETAILS - 2) == "it fits"
     with pytest.raises(LimitExceeded, match=r"beats' is 2,049 characters long; Amazon SWF holds 2,048"):

@@ -1,4 +1,4 @@
-"""What a user returns is what the caller gets: generated values of generated annotations, through everything that carries values, everywhere.
+"""What a user returns is what the caller gets: generated values of generated annotations, through all that carries values, everywhere.
 
 `FLOWDSL_TEST_VALUES` is how many executions are made per backend; each carries several values.
 """

@@ -127,12 +127,9 @@ def test_an_object_that_is_needed_and_missing_is_named(used):
     folder, stray = used
     lost = next(path for path in files(folder / "sha256") if path.stat().st_size > 50_000 and path != stray)
     lost.unlink()
-    output = CliRunner().invoke(
-        cli.main, ["gc", "--backend", "embedded", "--path", "flow.db"]
-    ).output
+    output = CliRunner().invoke(cli.main, ["gc", "--backend", "embedded", "--path", "flow.db"]).output
     assert lost.name in output
 
 
 def test_a_backend_without_histories_has_nothing_to_compare_with(used):
     assert "keeps no histories" in flow("gc", code=2)
-

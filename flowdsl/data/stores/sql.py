@@ -24,7 +24,10 @@ class SqlStore:
     takes_views = True
 
     def __init__(self, url: str | Any, *, table: str = "flowdsl_values", part: int = PART) -> None:
-        """`url` is SQLAlchemy's own (`postgresql+psycopg://…`, `sqlite:////file`), or an engine. Raises `NotInstalled`, `DefinitionError`."""
+        """`url` is SQLAlchemy's own (`postgresql+psycopg://…`, `sqlite:////file`), or an engine.
+
+        Raises `NotInstalled`, `DefinitionError`.
+        """
         try:
             import sqlalchemy  # noqa: PLC0415 - an extra
         except ImportError:
