@@ -24,7 +24,8 @@ from flowdsl.model.payload import ARROW, NPY, PROTOBUF
 
 def write(value: Any) -> Content | None:
     """The content of an array, a frame or a message; None for anything else, and for what the format does not carry exactly."""
-    writer = _writer_of(type(value))
+    kind: Any = type(value)
+    writer = _writer_of(kind)
     return None if writer is None else writer(value)
 
 
@@ -34,7 +35,7 @@ def read(content: Content) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _writer_of(cls: type) -> Callable[[Any], Content | None] | None:
+def _writer_of(cls: Any) -> Callable[[Any], Content | None] | None:
     top = cls.__module__.partition(".")[0]
     if top == "numpy" and cls.__name__ == "ndarray":
         return _write_array

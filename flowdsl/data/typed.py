@@ -242,22 +242,24 @@ def _comparer(kind: Any) -> Callable[[Any, Any], bool]:
     if is_pydantic(kind):
         return lambda one, other: identical(take_model(one), take_model(other))
     if dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct) or hasattr(kind, "__attrs_attrs__"):
-        return _fields_comparer(field_names(kind))
+        return _Fields(field_names(kind))
     return lambda _one, _other: False
 
 
-def _fields_comparer(names: tuple[str, ...]) -> Callable[[Any, Any], bool]:
-    values = operator.attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, name) for name in names]
+class _Fields:
+    """Compares two objects of one class field by field."""
 
-    def compare(one: Any, other: Any) -> bool:
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._values = operator.attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, name) for name in names]
+
+    def __call__(self, one: Any, other: Any) -> bool:
         if getattr(one, "__dict__", {}).keys() != getattr(other, "__dict__", {}).keys():
             return False
         try:
-            return _same_items(values(one), values(other))
+            return _same_items(self._values(one), self._values(other))
         except AttributeError:  # a field that was never set
-            return all(_same_field(one, other, name) for name in names)
-
-    return compare
+            return all(_same_field(one, other, name) for name in self._names)
 
 
 def _same_field(one: Any, other: Any, name: str) -> bool:
@@ -281,6 +283,12 @@ def _same_repr(one: Any, other: Any) -> bool:
 def _same_items(one: Any, other: Any) -> bool:
     if len(one) != len(other):
         return False
+    if len(one) > _MANY:
+        kinds = list(map(type, one))
+        if kinds != list(map(type, other)):
+            return False
+        if len(set(kinds)) == 1:
+            return _same_column(kinds[0], one, other)
     for mine, its in zip(one, other, strict=True):
         kind = type(mine)
         if kind is not type(its):
@@ -288,6 +296,33 @@ def _same_items(one: Any, other: Any) -> bool:
         if not (mine == its if kind in _ATOMS else identical(mine, its)):
             return False
     return True
+
+
+def _same_column(kind: Any, one: Any, other: Any) -> bool:
+    """The same of many values of one class: their parts are compared together, field by field, as far as possible in C."""
+    if kind in _ATOMS:
+        return list(one) == list(other)
+    if kind in (float, complex):
+        return list(map(repr, one)) == list(map(repr, other))
+    if kind in (list, tuple, dict) and list(map(len, one)) != list(map(len, other)):
+        return False
+    if kind in (list, tuple):
+        return _same_items(list(chain.from_iterable(one)), list(chain.from_iterable(other)))
+    if kind is dict:
+        keys = _same_items(list(chain.from_iterable(one)), list(chain.from_iterable(other)))
+        return keys and _same_items(list(chain.from_iterable(map(dict.values, one))), list(chain.from_iterable(map(dict.values, other))))
+    compare = _COMPARE.get(kind) or _comparer(kind)
+    names = field_names(kind) if isinstance(compare, _Fields) and not hasattr(kind, "__slots__") else ()
+    if len(names) > 1 and _have_just(names, one) and _have_just(names, other):
+        values = operator.attrgetter(*names)
+        columns = zip(zip(*map(values, one), strict=True), zip(*map(values, other), strict=True), strict=True)
+        return all(_same_items(mine, its) for mine, its in columns)
+    return all(map(compare, one, other))
+
+
+def _have_just(names: tuple[str, ...], items: Any) -> bool:
+    """Whether every object holds its fields and nothing else."""
+    return all(sorted(held) == sorted(names) for held in set(map(tuple, map(vars, items))))
 
 
 def _same_dict(one: dict[Any, Any], other: dict[Any, Any]) -> bool:

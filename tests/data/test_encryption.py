@@ -24,7 +24,11 @@ def encrypting(keys, **options):
     return Converter(keys=KeyRing({"s": b"s" * 32}), chain=Chain([Zlib(), Aes(KeyRing(keys))]), **options)
 
 
-@pytest.mark.parametrize("value", [1, SECRET, {"a": (1, 2)}, [SECRET] * 5_000, b"x" * 300_000, lambda: SECRET], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [1, SECRET, {"a": (1, 2)}, [SECRET] * 5_000, b"x" * 300_000, lambda: SECRET],
+    ids=["number", "text", "tagged", "long", "bytes", "function"],
+)
 def test_what_is_encrypted_comes_back_and_cannot_be_read(value):
     store = MemoryStore()
     converter = encrypting(OLD, store=store)

@@ -53,6 +53,26 @@ def test_a_text_is_its_own_equal(converter, case):
     assert converter.same(converter.encode(value, SLOT, annotation), converter.encode(value, SLOT, annotation)) is True
 
 
+@many
+@given(typed_values, typed_values)
+def test_many_values_are_compared_as_one_is(case, other):
+    from flowdsl.data.typed import identical
+
+    first, second = case[1], other[1]
+    for one, two in ((first, second), (first, first), (second, first)):
+        alike = identical(one, two)
+        assert identical([one] * 17 + [one], [one] * 17 + [two]) is alike
+        assert identical({"a": tuple([one] * 20)}, {"a": tuple([two] * 20)}) is alike
+        assert identical([[one], {"k": one}] * 10, [[two], {"k": two}] * 10) is alike
+
+
+@many
+@given(typed_values)
+def test_many_values_under_their_annotation_come_back_exactly(converter, case):
+    values, annotation = [case[1]] * 18, list[case[0]]
+    assert canonical(converter.decode(converter.encode(values, SLOT, annotation), SLOT, annotation)) == canonical(values)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
