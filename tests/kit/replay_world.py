@@ -67,11 +67,7 @@ class World:
         self.keeps = keeps
         self.kept: dict[str, Replayer] = {}
         self.engine = Engine(
-<<<<<<< HEAD
             ":memory:", quotas=quotas, entropy=Random(seed).randbytes
-=======
-            ":memory:", quotas=quotas, entropy=Random(0).randbytes
->>>>>>> ca3182c (Values are encrypted and compressed by a chain of codecs; stores of Redis, SQL and fsspec; arrays, frames and messages in their own formats)
         )  # the same steps make the same history: run ids seed jitter
         worlds.append(self)
         self.now = 1_000_000_000_000
