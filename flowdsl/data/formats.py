@@ -114,7 +114,12 @@ def _arrow_bytes(arrow: Any, table: Any) -> memoryview:
 
 
 def _pandas_of(table: Any) -> Any:
-    return table.to_pandas(split_blocks=True, self_destruct=True)
+    """A frame of its own memory, that can be written to: numpy's blocks are new, extension arrays may be views of Arrow's buffers."""
+    frame = table.to_pandas(split_blocks=False)
+    for position, kind in enumerate(frame.dtypes):
+        if not hasattr(kind, "hasobject"):  # no dtype of numpy's
+            frame.isetitem(position, frame.iloc[:, position].copy())
+    return frame
 
 
 def _write_polars(frame: Any) -> Content | None:
