@@ -313,10 +313,9 @@ def _same_column(kind: Any, one: Any, other: Any) -> bool:
         return keys and _same_items(list(chain.from_iterable(map(dict.values, one))), list(chain.from_iterable(map(dict.values, other))))
     compare = _COMPARE.get(kind) or _comparer(kind)
     names = field_names(kind) if isinstance(compare, _Fields) and not hasattr(kind, "__slots__") else ()
-    if len(names) > 1 and _have_just(names, one) and _have_just(names, other):
-        values = operator.attrgetter(*names)
-        columns = zip(zip(*map(values, one), strict=True), zip(*map(values, other), strict=True), strict=True)
-        return all(_same_items(mine, its) for mine, its in columns)
+    if names and _have_just(names, one) and _have_just(names, other):
+        readers = map(operator.attrgetter, names)
+        return all(_same_items(list(map(read, one)), list(map(read, other))) for read in readers)
     return all(map(compare, one, other))
 
 
