@@ -1,12 +1,15 @@
 """Where a workflow runs: `Local`, `Embedded` or `Swf`, or one word for each.
 
 Rule 1: a backend is a plain, frozen value. It opens nothing; `connection.connect` does, once per backend and process.
-Rule 2: what is not said comes from the environment (`config`); what AWS's own tools know comes from botocore.
+Rule 2: every backend takes the same words for values: `serializer` (`"json"`, `"dill"`, an object with `dumps` and `loads`; a function's
+        own wins) and `codecs` (a tuple; compression and encryption, applied in this order).
+Rule 3: what is not said comes from the environment (`config`); what AWS's own tools know comes from botocore.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -19,8 +22,10 @@ MEMORY = ":memory:"
 
 @dataclass(frozen=True)
 class Local:
-    """This process, serial, nothing stored."""
+    """This process, serial, nothing stored. `serializer` and `codecs` as elsewhere, to see here what they do there."""
 
+    serializer: Any = None
+    codecs: Sequence[Any] | None = None
     name = "local"
 
 
@@ -36,6 +41,8 @@ class Embedded:
     durability: str = "process"
     domain: str = field(default_factory=config.domain)
     store: Any = None
+    serializer: Any = None
+    codecs: Sequence[Any] | None = None
     name = "embedded"
 
     def __post_init__(self) -> None:
@@ -68,6 +75,8 @@ class Swf:
     region: str | None = None
     store: Any = None
     transport: Any = None
+    serializer: Any = None
+    codecs: Sequence[Any] | None = None
     name = "swf"
 
     def __post_init__(self) -> None:

@@ -45,7 +45,7 @@ class Connection:
         self.domain = backend.domain
         self.transport = transport
         self.swf = Service(transport, backend.domain)
-        self.converter = default_converter(store)
+        self.converter = default_converter(store, serializer=backend.serializer, codecs=backend.codecs)
         self.values = Values(self.converter, backend.domain)
         self._registered: set[tuple[str, str, str]] = set()
         self._lock = threading.Lock()

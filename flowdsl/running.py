@@ -43,7 +43,7 @@ def run(fn: Callable[P, R], /, *args: Any, backend: str | Backend | None = None,
     where = resolve(backend)
     call = _call(fn, args, kwargs)
     if isinstance(where, Local):
-        value: R = run_locally(call)
+        value: R = LocalRun(call, local_values(where)).run()
         return value
     execution = _start(call, connect(where))
     try:
@@ -60,7 +60,7 @@ def start(fn: Callable[P, Any], /, *args: Any, backend: str | Backend | None = N
     where = resolve(backend)
     call = _call(fn, args, kwargs)
     if isinstance(where, Local):
-        return LocalExecution(LocalRun(call, local_values()))
+        return LocalExecution(LocalRun(call, local_values(where)))
     execution = _start(call, connect(where))
     execution.serve()
     return execution
@@ -113,9 +113,11 @@ def run_locally(call: Call) -> Any:
     return LocalRun(call, local_values()).run()
 
 
-def local_values() -> Values:
+def local_values(backend: Local | None = None) -> Values:
     """Values of local runs: through the same text as everywhere, large ones in memory."""
-    return Values(default_converter(config.store_uri() or "memory:"), config.domain())
+    backend = backend or Local()
+    converter = default_converter(config.store_uri() or "memory:", serializer=backend.serializer, codecs=backend.codecs)
+    return Values(converter, config.domain())
 
 
 def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:

@@ -14,6 +14,7 @@ Rule 3: every `with` is a world of its own: what runs in one is not seen in anot
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,13 +32,17 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def embedded(path: str = MEMORY, *, clock: Clock | None = None, store: Any = None) -> Iterator[Embedded]:
+def embedded(
+    path: str | os.PathLike[str] = MEMORY, *, clock: Clock | None = None, store: Any = None, serializer: Any = None, codecs: Any = None
+) -> Iterator[Embedded]:
     """An embedded backend of its own, in memory unless `path` names a file; what is open when the block ends stays in that file.
 
-    `clock` is a `SkippingClock` that begins now unless another one is given; `store` is where large values go.
+    `clock` is a `SkippingClock` that begins now unless another one is given; `store` is where large values go;
+    `serializer` and `codecs` are a backend's own.
     Raises what opening an engine's file raises (`FileInUse`, `NotAnEngineFile`), and `DefinitionError` if it is open in this process.
     """
-    backend = Embedded(path, domain=f"testing-{next(_numbers)}", store=store) if path == MEMORY else Embedded(path, store=store)
+    values: dict[str, Any] = {"store": store, "serializer": serializer, "codecs": codecs}
+    backend = Embedded(path, domain=f"testing-{next(_numbers)}", **values) if path == MEMORY else Embedded(path, **values)
     service = _service(path, clock)
     try:
         install(backend, service)
@@ -51,7 +56,9 @@ def embedded(path: str = MEMORY, *, clock: Clock | None = None, store: Any = Non
 
 
 @contextmanager
-def server(path: str = MEMORY, *, clock: Clock | None = None, store: Any = None) -> Iterator[Swf]:
+def server(
+    path: str | os.PathLike[str] = MEMORY, *, clock: Clock | None = None, store: Any = None, serializer: Any = None, codecs: Any = None
+) -> Iterator[Swf]:
     """A server in this process that speaks Amazon SWF's protocol on a free port of this machine, and the backend that reaches it.
 
     The backend goes through boto3; its `endpoint_url` is what any other client of SWF can be pointed at, with any credentials.
@@ -63,12 +70,12 @@ def server(path: str = MEMORY, *, clock: Clock | None = None, store: Any = None)
 
     session = boto3.Session(aws_access_key_id="flowdsl", aws_secret_access_key="flowdsl", region_name=_REGION)  # noqa: S106 - anything does
     with ThreadedServer(_service(path, clock)) as url:
-        backend = Swf(endpoint_url=url, session=session, region=_REGION, store=store)
+        backend = Swf(endpoint_url=url, session=session, region=_REGION, store=store, serializer=serializer, codecs=codecs)
         try:
             yield backend
         finally:
             disconnect(backend)
 
 
-def _service(path: str, clock: Clock | None) -> Service:
-    return Service(Engine(path, recover=True), SkippingClock(time.time()) if clock is None else clock)
+def _service(path: str | os.PathLike[str], clock: Clock | None) -> Service:
+    return Service(Engine(os.fspath(path), recover=True), SkippingClock(time.time()) if clock is None else clock)

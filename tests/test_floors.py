@@ -59,7 +59,7 @@ HEAVY = frozenset(
         "starlette", "uvicorn", "httptools", "jinja2", "rich", "watchfiles",  # [server]
         "redis", "sqlalchemy", "fsspec", "cryptography", "compression", "backports", "google",  # stores and codecs
         "opentelemetry", "prometheus_client", "cronsim", "anywidget", "IPython", "ipykernel",  # the rest of the extras
-        "pydantic", "attrs", "attr", "numpy",  # only looked at where a value of theirs is met
+        "pydantic", "attrs", "attr", "numpy", "pandas", "polars", "pyarrow",  # only looked at where a value of theirs is met
     }
 )  # fmt: skip
 
@@ -69,11 +69,13 @@ LAZY: dict[tuple[str, str], str] = {
     ("plain", "asyncio"): "the same",
     ("replay", "flowdsl.replay.loop"): "it imports asyncio: only `async def` workflows pay for it",
     ("service", "importlib.metadata"): "it loads the email package; only a client that says who it is needs it",
+    ("data.codecs", "flowdsl.data.encryption"): "it imports the codecs; only who reads encrypted values needs it",
     # The front joins everything, and must load only what the chosen backend or command needs.
     ("", "flowdsl.running"): "a module that only decorates never loads what runs",
     ("cli", "flowdsl.running"): "`flowdsl --help` loads nothing that runs",
     ("cli", "flowdsl.worker"): "the same",
     ("cli", "flowdsl.server"): "the same",
+    ("cli", "flowdsl.upkeep"): "the same",
     ("cli", "flowdsl.backends"): "the same",
     ("cli", "flowdsl.data.converter"): "only for a result that is not plain JSON",
     ("cli", "flowdsl.model.payload"): "the same",

@@ -14,27 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowdsl.data import arguments, culprit, pickled, sameness, tagged, typed
+from flowdsl.data import arguments, culprit, formats, pickled, sameness, tagged, typed
 from flowdsl.data.classes import ClassMissing
 from flowdsl.data.failures import Reader, Writer, reason_of
-from flowdsl.data.packing import INLINE, Content, Packer
+from flowdsl.data.packing import INLINE, Content, Packer, uris_in
 from flowdsl.data.serializers import Serializer, checked_serializer, user_dumps, user_loads
-from flowdsl.data.stores import store_from
-from flowdsl.errors import DefinitionError, NotSerializable, PayloadLost, RemoteError
+from flowdsl.data.stores.steady import Steady
+from flowdsl.data.stores.uris import store_from
+from flowdsl.errors import DefinitionError, NotInstalled, NotSerializable, PayloadLost, RemoteError
 from flowdsl.limits import DATA
-from flowdsl.model.payload import ARGUMENTS, DILL, FAILURE, PREFIX, TAGGED, TYPED, USER, Slot, shorten
+from flowdsl.model.payload import ARGUMENTS, ARROW, DILL, FAILURE, NPY, PREFIX, PROTOBUF, TAGGED, TYPED, USER, Slot, shorten
 
 if TYPE_CHECKING:
     import inspect
+    from collections.abc import Iterable
 
-    from flowdsl.data.codecs import Chain
+    from flowdsl.data.codecs import Buffer, Chain
     from flowdsl.data.keys import KeyRing
-    from flowdsl.data.stores import Store
+    from flowdsl.data.stores.base import Store
 
 _SEALED = "sealed"
 _ERROR = "error"
-#: What of a failure may be carried by a pickle: more of it than this is shown by its repr.
-_LONGEST_SEALED = 16_000
+#: What of a failure may be carried by a pickle, in characters: more of it is shown by its repr. With a store a failure may be long.
+_LONGEST_SEALED, _LONGEST_SEALED_WITH_STORE = 16_000, 64 << 20
 
 
 class Converter:
@@ -43,7 +45,7 @@ class Converter:
     def __init__(
         self,
         *,
-        store: Store | str | None = None,
+        store: Store | Steady | str | None = None,
         keys: KeyRing | None = None,
         serializer: Serializer | str | None = None,
         chain: Chain | None = None,
@@ -51,7 +53,8 @@ class Converter:
         """`store` keeps large values, `keys` sign pickles (without them there are none); `serializer` is `"json"` (never a pickle),
         `"dill"` (always one), an object with `dumps` and `loads`, or None: whatever is needed.
         """
-        self._packer = Packer(store_from(store), keys, chain)
+        self._packer = Packer(store if isinstance(store, Steady) else store_from(store), keys, chain)
+        self._sealer = Packer(None, keys, chain)  # what a failure holds stays in it
         self._serializer = checked_serializer(serializer)
         self._derived: dict[tuple[int, int], tuple[Any, Any, Converter]] = {}
 
@@ -71,6 +74,11 @@ class Converter:
             found = self._derived[key] = (serializer, store, converter)
         return found[2]
 
+    @property
+    def store(self) -> Any:
+        """The store itself, without what stands before it; None if there is none."""
+        return None if self._packer.store is None else self._packer.store.store
+
     # --- values
 
     def encode(self, value: Any, slot: Slot, annotation: Any = Any, *, limit: int = DATA, argument: str | None = None) -> str:
@@ -79,8 +87,8 @@ class Converter:
         Raises `NotSerializable`, `LimitExceeded`, and `StoreUnavailable` when the store cannot be written.
         """
         content = self._content(value, slot, annotation, argument)
-        if content.codec == TYPED and len(content.data) <= limit and len(content.data) <= INLINE:
-            return content.data.decode()
+        if content.codec == TYPED and len(content.data) <= limit and len(content.data) <= INLINE and not self._packer.chain.always:
+            return str(content.data, "utf-8")
         return self._packer.pack(content, slot, limit=limit, what=_what(slot, argument))
 
     def decode(self, text: str | None, slot: Slot, annotation: Any = Any) -> Any:
@@ -96,6 +104,11 @@ class Converter:
         content = self._packer.open(text, slot)
         assert content is not None  # only text without the prefix is bare
         return self._value(content, slot, annotation)
+
+    def expect(self, texts: Iterable[str]) -> None:
+        """These texts will probably be decoded, in this order: what of them is in the store may be fetched side by side."""
+        if self._packer.store is not None:
+            self._packer.store.expect(uris_in(texts))
 
     def same(self, one: str | None, other: str | None) -> bool | None:
         """Whether two texts stand for the same value; None if that cannot be told (pickles, references to different objects)."""
@@ -114,7 +127,8 @@ class Converter:
         data, is_bare = arguments.join(parts, named)
         if is_bare and len(data) <= INLINE:
             return data.decode()
-        return self._packer.pack(Content(TYPED if is_bare else ARGUMENTS, data), slot, limit=DATA, what=f"the arguments of '{slot.name}'")
+        content = Content(TYPED if is_bare else ARGUMENTS, data)
+        return self._packer.pack(content, slot, limit=DATA, what=f"the arguments of '{slot.name}'", seal=False)
 
     def _part(self, value: Any, slot: Slot, place: str, name: str, annotation: Any) -> str:
         return self.encode(value, slot.part(place), annotation, argument=name)
@@ -124,7 +138,7 @@ class Converter:
         if text is None or text in ("", "{}"):
             return (), {}
         content = self._packer.open(text, slot)
-        data, is_bare = (text.encode(), True) if content is None else (content.data, content.codec == TYPED)
+        data, is_bare = (text.encode(), True) if content is None else (bytes(content.data), content.codec == TYPED)
         if content is not None and content.codec not in (TYPED, ARGUMENTS):
             raise PayloadLost(f"{slot} does not hold the arguments of a call but a value of the codec {content.codec!r}")
         plan = arguments.plan_of(signature)
@@ -140,10 +154,14 @@ class Converter:
             try:
                 failure = Writer(lambda part: self._seal(part, slot), thrift).write(error)
                 content = Content(FAILURE, msgspec.json.encode(failure))
-                return reason_of(error), self._packer.pack(content, slot, limit=limit, what=f"the failure of '{slot.name}'")
+                return self._reason(error), self._packer.pack(content, slot, limit=limit, what=f"the failure of '{slot.name}'")
             except Exception:  # noqa: S112 - the next attempt carries less
                 continue
-        return reason_of(error), ""
+        return self._reason(error), ""
+
+    def _reason(self, error: BaseException) -> str:
+        """Class and message; where values are encrypted, the message is one."""
+        return reason_of(error, secret=self._packer.chain.secret)
 
     def decode_failure(self, reason: str | None, details: str | None, slot: Slot) -> BaseException:
         """The exception that was encoded; a `RemoteError` for what somebody else wrote, or what can't be rebuilt. Never fails."""
@@ -162,8 +180,9 @@ class Converter:
         return Reader(msgspec.json.decode(content.data), lambda tree: self._unseal(tree, slot)).read()
 
     def _seal(self, part: Any, slot: Slot) -> Any:
+        longest = _LONGEST_SEALED if self._packer.store is None else _LONGEST_SEALED_WITH_STORE
         content = Content(DILL, pickled.dumps(part), pickled.writer(), binary=True)
-        return {"$": _SEALED, "v": self._packer.pack(content, slot, limit=_LONGEST_SEALED, what="a part")}
+        return {"$": _SEALED, "v": self._sealer.pack(content, slot, limit=longest, what="a part", seal=False)}
 
     def _unseal(self, tree: dict[str, Any], slot: Slot) -> Any:
         if tree.get("$") != _SEALED:
@@ -171,7 +190,7 @@ class Converter:
         content = self._packer.open(tree["v"], slot)
         if content is None or content.codec != DILL:
             raise ValueError("a sealed part is a pickle")
-        return pickled.loads(content.data)
+        return pickled.loads(bytes(content.data))
 
     # --- outcomes
 
@@ -194,6 +213,9 @@ class Converter:
     def _content(self, value: Any, slot: Slot, annotation: Any, argument: str | None) -> Content:
         serializer = self._serializer
         if serializer is None or serializer == "json":
+            native = formats.write(value) if serializer is None else None
+            if native is not None:
+                return native
             data = typed.dumps(value, annotation)
             if data is not None:
                 return Content(TYPED, data)
@@ -214,10 +236,12 @@ class Converter:
             if content.codec == TYPED:
                 return _decode_bare(content.data, slot, annotation)
             if content.codec == TAGGED:
-                return tagged.loads(content.data, lambda tree: self._read_error(tree, slot))
+                return tagged.loads(bytes(content.data), lambda tree: self._read_error(tree, slot))
             if content.codec == DILL:
-                return pickled.loads(content.data)
-        except (DefinitionError, PayloadLost):
+                return pickled.loads(bytes(content.data))
+            if content.codec in (NPY, ARROW, PROTOBUF):
+                return formats.read(content)
+        except (DefinitionError, PayloadLost, NotInstalled):
             raise
         except ClassMissing as error:
             raise NotSerializable(f"{slot} cannot be rebuilt here: {error.args[0]}") from error
@@ -267,7 +291,7 @@ def _type_in(reason: str | None) -> str:
     return (reason or "").partition(":")[0]
 
 
-def _decode_bare(text: str | bytes, slot: Slot, annotation: Any) -> Any:
+def _decode_bare(text: str | Buffer, slot: Slot, annotation: Any) -> Any:
     try:
         return typed.loads(text, annotation)
     except msgspec.ValidationError as error:

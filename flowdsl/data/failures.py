@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from flowdsl.data import classes, tagged, tracebacks
+from flowdsl.data import classes, tagged, tracebacks, typed
 from flowdsl.data.culprit import class_name
 from flowdsl.errors import RemoteError
 from flowdsl.limits import REASON
@@ -31,15 +31,19 @@ VERSION = 1
 _MOST_ERRORS = 100
 _TEXT = 12_000
 _ERROR_TAG = "error"
+_NATIVE_TAG = "native"  # JSON that is nested too deep to stand among the rest
 #: Members of the builtin classes that are not state: chain and traceback travel by themselves, `obj` may be anything of any size.
 _NOT_STATE = frozenset(
     {"args", "obj", "message", "exceptions", "__dict__", "__weakref__", "__traceback__", "__cause__", "__context__", "__suppress_context__"}
 )
 
 
-def reason_of(error: BaseException, limit: int = REASON) -> str:
-    """`module.Class: message` in at most `limit` characters, for the history's reason; builtins without their module."""
-    name, message = class_name(type(error)), message_of(error)
+def reason_of(error: BaseException, limit: int = REASON, *, secret: bool = False) -> str:
+    """`module.Class: message` in at most `limit` characters, for the history's reason; builtins without their module.
+
+    A `secret` one is the class alone.
+    """
+    name, message = class_name(type(error)), "" if secret else message_of(error)
     text = f"{name}: {message}" if message else name
     return shorten(text.encode("utf-8", "backslashreplace").decode(), limit)
 
@@ -88,7 +92,10 @@ class Writer:
 
     def _record(self, error: BaseException) -> dict[str, Any]:
         cls = type(error)
-        record: dict[str, Any] = {"type": classes.class_path(cls), "message": self._short(_clean(message_of(error)))}
+        message = message_of(error)
+        record: dict[str, Any] = {"type": classes.class_path(cls)}
+        if self._thrift or len(error.args) != 1 or type(error.args[0]) is not str or error.args[0] != message:  # else the arguments say it
+            record["message"] = self._short(_clean(message))
         if cls.__module__ != "builtins" and not classes.travels_by_name(cls):
             if self._exact:
                 raise tagged.Unsupported(f"the class {class_name(cls)} has no name elsewhere")
@@ -113,10 +120,11 @@ class Writer:
     def _value(self, value: Any) -> Any:
         try:
             tree = tagged.encode(value, self._leaf)
-        except Exception:
+        except Exception as error:
             if self._exact:
                 raise
-            return self._repr(value)
+            text = typed.dumps(value) if isinstance(error, RecursionError) else None
+            return self._repr(value) if text is None or self._thrift else {"$": _NATIVE_TAG, "v": text.decode()}
         if self._thrift and len(msgspec.json.encode(tree)) > 500:
             return self._repr(value)
         return tree
@@ -206,7 +214,8 @@ class Reader:
 
     def _remote(self, record: dict[str, Any]) -> RemoteError:
         module, _, qualname = str(record["type"]).partition(":")
-        return RemoteError(record.get("message", ""), type_name=f"{module}.{qualname}", traceback=self._text)
+        message = record.get("message", next(iter(record.get("args", ())), ""))
+        return RemoteError(str(self._value(message)), type_name=f"{module}.{qualname}", traceback=self._text)
 
     def _class_of(self, record: dict[str, Any]) -> type[BaseException] | None:
         found: Any = None
@@ -263,6 +272,8 @@ class Reader:
     def _leaf(self, tree: dict[str, Any]) -> Any:
         if tree["$"] == _ERROR_TAG:
             return None if tree["v"] is None else self._make(tree["v"])
+        if tree["$"] == _NATIVE_TAG:
+            return typed.loads(tree["v"])
         return self._unseal(tree)
 
 

@@ -1,8 +1,8 @@
 """Whether two texts stand for the same value, without building it: a recorded input against the one of a call that is made again.
 
 Rule 1: equal texts are the same value. JSON texts are compared by content: the order of keys does not count, the type of a number does.
-Rule 2: pickles of one value differ from process to process (hash seeds): they tell nothing. Nor do values that stand in a store, unless
-        they have the same digest. Then the answer is None, and the caller goes by name and place.
+Rule 2: pickles of one value differ from process to process (hash seeds): they tell nothing. Nor do encrypted texts, or values that stand
+        in a store, unless they have the same digest. Then the answer is None, and the caller goes by name and place.
 Rule 3: nothing is unpickled and nothing is fetched to answer.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowdsl.model.payload import ARGUMENTS, FAILURE, PREFIX, TAGGED, TYPED, Envelope, MalformedEnvelope, parse, unarmour
+from flowdsl.model.payload import ARGUMENTS, ENCRYPTED, FAILURE, PREFIX, TAGGED, TYPED, Envelope, MalformedEnvelope, parse, unarmour
 
 if TYPE_CHECKING:
     from flowdsl.data.codecs import Chain
@@ -38,14 +38,14 @@ def _opened(text: str, chain: Chain) -> tuple[str, Any] | None:
     envelope = parse(text)
     if envelope is None:
         return TYPED, msgspec.json.decode(text)
-    if envelope.codec not in _JSON or envelope.is_reference:
+    if envelope.codec not in _JSON or envelope.is_reference or ENCRYPTED in envelope.flags:
         return None
     return envelope.codec, msgspec.json.decode(_body(envelope, chain))
 
 
 def _body(envelope: Envelope, chain: Chain) -> bytes:
     try:
-        return chain.decode(unarmour(envelope.body), envelope.flags) if envelope.flags else envelope.body.encode()
+        return bytes(chain.decode(unarmour(envelope.body), envelope.flags, b"")) if envelope.flags else envelope.body.encode()
     except ValueError as error:
         raise MalformedEnvelope(str(error)) from error
 

@@ -60,6 +60,6 @@ def user_loads(serializer: Serializer | str | None, content: Content, slot: Slot
     if serializer is None or isinstance(serializer, str):
         raise DefinitionError(f"{slot} was written by the serializer {name}; give the function here the same `serializer=`")
     try:
-        return serializer.loads(content.data.decode() if form == "text" else content.data)
+        return serializer.loads(str(content.data, "utf-8") if form == "text" else bytes(content.data))
     except Exception as error:
         raise NotSerializable(f"{slot} could not be read by its serializer {_name(serializer)}: {type(error).__name__}: {error}") from error

@@ -13,6 +13,8 @@ from flowdsl.data.failures import attach_cause
 from flowdsl.model.payload import Slot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flowdsl.data.converter import Converter
 
 
@@ -73,6 +75,10 @@ class Values:
     def decode_plain(self, name: str, field: str, text: str | None) -> Any:
         """A value without a definition of its own."""
         return self._converter.decode(text, self._slot(name, field))
+
+    def expect(self, texts: Iterable[str]) -> None:
+        """These texts of a history will probably be decoded, in this order (see `Steady`, rule 2)."""
+        self._converter.expect(texts)
 
     def same(self, recorded: str | None, now: str) -> bool | None:
         """Whether two inputs stand for the same arguments; None if that can't be told."""

@@ -23,6 +23,10 @@ PREFIX = "fd1."
 ZLIB, ZSTD, ENCRYPTED, REFERENCE = "z", "s", "e", "r"
 
 TYPED, TAGGED, DILL, USER, ARGUMENTS, FAILURE = "typed", "json", "dill", "user", "args", "failure"
+NPY, ARROW, PROTOBUF = "npy", "arrow", "proto"
+
+#: What is bytes by nature, and stands armoured in a text. (A user's serializer says it in the meta.)
+BINARY = frozenset({DILL, NPY, ARROW, PROTOBUF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def unarmour(text: str) -> bytes:
         raise MalformedEnvelope(f"the body is no base85: {error}") from None
 
 
-def content_digest(data: bytes) -> str:
+def content_digest(data: bytes | memoryview) -> str:
     """The SHA-256 of `data` as 64 hexadecimal digits: the name of a stored object and the proof of its content."""
     return sha256(data).hexdigest()
 

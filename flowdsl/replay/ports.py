@@ -6,6 +6,7 @@ when an outcome arrives: decoding is the reader's moment (replay rule 5).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 
@@ -41,6 +42,9 @@ class Values(Protocol):
 
     def decode_plain(self, name: str, field: str, text: str | None) -> Any:
         """Heartbeat details and the like."""
+
+    def expect(self, texts: Iterable[str]) -> None:
+        """These texts of a history will probably be decoded, in this order: what is far away may be fetched side by side."""
 
     def same(self, recorded: str | None, now: str) -> bool | None:
         """Whether two inputs stand for the same arguments; None if that can't be told."""

@@ -172,6 +172,7 @@ class Decider:
     def _from_the_beginning(self, task: Mapping[str, Any], definition: Any) -> tuple[Replayer, tuple[Batch, str] | None]:
         """Replay the whole history; the second value is the answer to a misfit."""
         events = self._whole_history(task)
+        self._values.expect(_texts(events))
         replayer = self._replayer(task, definition, events)
         misfit = self._feed(replayer, events)
         if misfit is None:
@@ -246,6 +247,27 @@ class Decider:
             self._unknown.add((name, version))
             known = ", ".join(sorted(d.name for d in self._registry if d.kind == "workflow")) or "none"
             log.warning("no workflow %s (version %s) is known here; its decision task is left to others. Known: %s", name, version, known)
+
+
+def _texts(events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The texts of values that a replay may read, in the order of the history."""
+    for event in events:
+        kind = event["eventType"]
+        name = _READ.get(kind)
+        text = event[kind[0].lower() + kind[1:] + "EventAttributes"].get(name) if name else None
+        if text:
+            yield text
+
+
+_READ = {
+    "WorkflowExecutionStarted": "input",
+    "WorkflowExecutionSignaled": "input",
+    "ActivityTaskCompleted": "result",
+    "ActivityTaskFailed": "details",
+    "ChildWorkflowExecutionCompleted": "result",
+    "ChildWorkflowExecutionFailed": "details",
+    "MarkerRecorded": "details",
+}
 
 
 def blocked(misfit: NonDeterminism, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:

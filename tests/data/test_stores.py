@@ -194,7 +194,7 @@ def test_settings_name_stores(tmp_path, monkeypatch):
     assert (s3.bucket, s3.prefix) == ("bucket", "some/prefix")
     assert store_from("memory:x") is store_from("memory:x")
     assert store_from("memory:x") is not store_from("memory:y")
-    for wrong in ("redis://x", "file://host/x", 3, MemoryStore, "s3://"):
+    for wrong in ("what://x", "file://host/x", 3, MemoryStore, "s3://", "s3://b?colour=red", "redis://h?ttl=soon", "sqlite://?table=a b"):
         with pytest.raises(DefinitionError):
             store_from(wrong)
     monkeypatch.setenv("FLOWDSL_STORE", str(tmp_path / "large"))
