@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from flowdsl import ambient
 from flowdsl.data.failures import reason_of
 from flowdsl.errors import (
     ActivityTimedOut,
@@ -31,11 +32,11 @@ from flowdsl.errors import (
     WorkflowTerminated,
 )
 from flowdsl.lang import outside
-from flowdsl.lang.context import Call, Info
+from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.limits import clean_id, seconds
-from flowdsl.plain import OutOfTime, call_plainly, call_within, outside_event_loops, watch_threads
+from flowdsl.plain import OutOfTime, call_plainly, call_within, outside_event_loops
 from flowdsl.replay.branches import Branch, Hub, Scope, scope
 from flowdsl.replay.operations import activity_failed
 from flowdsl.replay.retry import next_delay
@@ -53,7 +54,7 @@ class LocalRun:
     transparent = False
 
     def __init__(self, call: Call, values: Values, workflow_id: str | None = None, parent: LocalRun | None = None) -> None:
-        watch_threads()
+        ambient.install()
         self.call = call
         self.values = values
         own = call.options.id if call.options is not None else None
@@ -194,7 +195,8 @@ class LocalRun:
         """Run the call now; a timer's promise is settled when its time has come."""
         self._hub.refuse_if_closing()
         self._hub.here()
-        return self._starters[call.kind](call)
+        with outside_workflow():
+            return self._starters[call.kind](call)
 
     def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
         """Suspend the running branch."""
@@ -403,7 +405,8 @@ class LocalRun:
 
     def _read_signal(self, call: Call, text: str | None) -> Any:
         args, kwargs = self.values.decode_call(call.target, text)
-        return call.target.invoke(args, kwargs, call.instance)
+        with inside(self):
+            return call.target.invoke(args, kwargs, call.instance)
 
 
 class _LocalTimer(Promise[Any]):

@@ -24,6 +24,8 @@ from flowdsl.lang.context import current
 from flowdsl.limits import clean_id
 
 if TYPE_CHECKING:
+    from random import Random
+
     from flowdsl.lang.context import Runtime
     from flowdsl.lang.promises import Promise
     from flowdsl.replay.loop import DeterministicLoop
@@ -39,11 +41,12 @@ _abandoned: list[Branch] = []
 class Scope:
     """The source of call ids: `name-1`, `name-2` … under a path; a pure function of the position in the code."""
 
-    __slots__ = ("_counts", "path")
+    __slots__ = ("_counts", "chance", "path")
 
     def __init__(self, path: str = "") -> None:
         self.path = path
         self._counts: dict[str, int] = {}
+        self.chance: Random | None = None  # the branch's random numbers, seeded by whoever is asked for the first one
 
     def next_id(self, name: str) -> str:
         """The id of the next thing called `name` in this scope."""

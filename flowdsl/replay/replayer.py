@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
 from flowdsl.errors import Cancelled, CancelRequested, ContinueAsNew, DefinitionError, InternalError, LimitExceeded, NonDeterminism
+from flowdsl.lang.context import outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.model import decisions
 from flowdsl.model.carried import split_signals, with_signals
@@ -165,7 +166,8 @@ class Replayer:
     def _ended(self, promise: Promise[Any]) -> None:
         """The body returned or raised: the execution closes with the next response."""
         error = promise.exception() if promise.failed else None
-        self._close_decision = self._closing(promise, error)
+        with outside_workflow():
+            self._close_decision = self._closing(promise, error)
         self._ending = True
         for key in list(self.outbox):
             if key[0] in _REFUSED_BESIDE_CLOSE or (error is not None and key[0] not in _RECORDS):

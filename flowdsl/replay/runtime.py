@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowdsl.errors import Cancelled, DefinitionError, InternalError
 from flowdsl.lang import outside
-from flowdsl.lang.context import Call, Info
+from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.limits import clean_id, seconds
 from flowdsl.model.attempts import attempt_id
@@ -66,7 +66,8 @@ class WorkflowRuntime:
         hub = self._replayer.hub
         hub.refuse_if_closing()
         hub.here()
-        return self._starters[call.kind](call)
+        with outside_workflow():
+            return self._starters[call.kind](call)
 
     def wait(self, ready: Callable[[], bool], promises: Sequence[Promise[Any]], timeout: float | None) -> bool:
         """Suspend the running branch; with a timeout, a durable timer limits the wait."""
@@ -132,13 +133,15 @@ class WorkflowRuntime:
         """The workflow's own branch: arguments, the body, what it left running, the result as text."""
         replayer = self._replayer
         definition = replayer.definition
-        args, kwargs = replayer.values.decode_call(definition, replayer.input)
+        with outside_workflow():
+            args, kwargs = replayer.values.decode_call(definition, replayer.input)
         value = definition.invoke(args, kwargs, replayer.instance)
         if inspect.iscoroutine(value):
             from flowdsl.replay.loop import drive  # noqa: PLC0415 - asyncio is loaded for `async def` workflows only
 
             value = drive(replayer.hub, replayer.hub.here(), value)
-        text = replayer.values.encode_result(definition, value)
+        with outside_workflow():
+            text = replayer.values.encode_result(definition, value)
         self._settle_down()
         return text
 
@@ -357,7 +360,8 @@ class WorkflowRuntime:
 
     def _read_signal(self, call: Call, text: str | None) -> Any:
         args, kwargs = self._replayer.values.decode_call(call.target, text)
-        return call.target.invoke(args, kwargs, call.instance)
+        with inside(self):
+            return call.target.invoke(args, kwargs, call.instance)
 
     @staticmethod
     def _stop_listening(listeners: deque[tuple[Call, Promise[Any]]], promise: Promise[Any]) -> None:

@@ -20,11 +20,12 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from flowdsl import ambient
 from flowdsl.errors import Fault, NonDeterminism
 from flowdsl.lang.context import Info
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.model import decisions
-from flowdsl.plain import call_plainly, watch_threads
+from flowdsl.plain import call_plainly
 from flowdsl.replay.replayer import REPLAY_VERSION, Replayer
 from flowdsl.service.faults import UNKNOWN_RESOURCE
 from flowdsl.service.swf import Swf
@@ -69,7 +70,7 @@ class Decider:
         backend: str = "",
         on_response: Callable[[Mapping[str, str], Batch], None] | None = None,
     ) -> None:
-        watch_threads()
+        ambient.install()
         self._polls = Withdrawable(swf.transport)
         self._in_process = isinstance(swf.transport, Submits)
         self._swf = Swf(self._polls, swf.domain)
