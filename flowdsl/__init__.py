@@ -40,7 +40,7 @@ from flowdsl.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from flowdsl.lang.api import continue_as_new, heartbeat, info, logger, mark, now, publish, sleep, sleep_until, spawn, wait_until
+from flowdsl.lang.api import continue_as_new, heartbeat, info, logger, mark, now, patched, publish, sleep, sleep_until, spawn, wait_until
 from flowdsl.lang.context import Call, Info, install_direct
 from flowdsl.lang.definitions import (
     Activity,
@@ -158,6 +158,7 @@ __all__ = [
     "mark",
     "nondeterministic",
     "now",
+    "patched",
     "publish",
     "run",
     "signal",

@@ -42,6 +42,8 @@ from flowdsl.replay.operations import activity_failed
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
+    from random import Random
+
     from flowdsl.replay.ports import Values
 
 _running: dict[str, LocalRun] = {}
@@ -82,6 +84,7 @@ class LocalRun:
             "send": self._send,
             "marker": self._mark,
             "publish": self._publish,
+            "patched": lambda _: Promise.of(lambda: True),
         }
 
     # --- running
@@ -225,6 +228,10 @@ class LocalRun:
         promise.subscribe(lambda done: self._spawned.pop(done, None))
         self._hub.begin(branch, inner, fn, args, kwargs)
         return promise
+
+    def chance(self) -> Random:
+        """The random numbers of the running branch."""
+        return scope.get().chance(self.run_id)
 
     def info(self) -> Info:
         """What the running code may know of itself."""

@@ -28,7 +28,7 @@ FLOORS: dict[str, int] = {
     "replay": 2,
     "data": 2,
     "plain": 2,
-    "ambient": 3,
+    "ambient": 2,
     "local": 3,
     "service": 3,
     "engine": 3,
@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     # The local runtime runs the very branches that the replayer runs, so it stands above replay/ and not beside it.
     "local": GROUND | {"model", "lang", "data", "replay", "plain", "ambient"},
     # The clock and chance of workflow code, by the branch that runs.
-    "ambient": GROUND | {"lang", "replay"},
+    "ambient": GROUND | {"lang"},
     "service": GROUND | {"model"},
     "engine": GROUND | {"model"},
     "workers": GROUND | {"model", "lang", "data", "replay", "plain", "ambient", "service"},

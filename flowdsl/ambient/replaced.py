@@ -6,7 +6,7 @@ Rule 2: time is the execution's `now()`. Random numbers come from one generator 
 Rule 3: a function is replaced in its own module, and under every name that the user's modules have bound to it (`from time import time`).
         `datetime.now` and `utcnow` are replaced in the class itself: the class stays the same object for `isinstance`, annotations and
         pickle, however it was imported. `uuid4` and `secrets` draw from `os.urandom`, `date.today` from `time.time`: they follow.
-Rule 4: `logging` and flowdsl itself see the machine's clock: a log line says when it was written.
+Rule 4: `logging`, asyncio's own loops and flowdsl itself see the machine's clock: a log line says when it was written.
 Rule 5: not reached are names bound elsewhere than in a module (a default argument, an attribute), names in installed packages that were
         imported before, and generators of other libraries (numpy's). `flowdsl check` finds the first two in the code it reads.
 """
@@ -29,10 +29,15 @@ from typing import TYPE_CHECKING, Any
 
 from flowdsl.lang.api import sleep as durable_sleep
 from flowdsl.lang.context import workflow_runtime
-from flowdsl.replay.branches import scope
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from flowdsl.lang.context import Runtime
+
+    class _Source(Protocol):
+        def chance(self) -> random.Random: ...
+
 
 _NOT_USERS = tuple(
     os.path.realpath(path) + os.sep for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -91,9 +96,9 @@ def _replacement(original: Callable[..., Any], stand_in: StandIn, *, clock: bool
 
 
 def _is_exempt() -> bool:
-    """Whether the caller of the stand-in is `logging` or flowdsl (rule 4)."""
+    """Whether the caller of the stand-in is one of rule 4."""
     caller = sys._getframe(2).f_globals.get("__name__", "")
-    return bool(caller.startswith(("flowdsl.", "logging")))
+    return bool(caller.startswith(("flowdsl.", "logging", "asyncio")))
 
 
 def _stand_ins() -> Iterator[tuple[ModuleType, str, StandIn]]:
@@ -171,10 +176,8 @@ def _replace_method(cls: type, name: str, make: Callable[[Any], FunctionType]) -
 
 def _chance(runtime: Runtime) -> random.Random:
     """The generator of the branch that runs (rule 2)."""
-    here = scope.get()
-    if here.chance is None:
-        here.chance = random.Random(f"{runtime.info().run_id}/{here.path}")
-    return here.chance
+    source: _Source = runtime  # type: ignore[assignment]  # the runtimes of workflow code have it; others are transparent
+    return source.chance()
 
 
 def _drawn(name: str, runtime: Runtime, *args: Any, **kwargs: Any) -> Any:

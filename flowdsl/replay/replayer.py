@@ -90,6 +90,7 @@ class Replayer:
         self.signals: dict[str, deque[str | None]] = {}
         self.listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
         self.marks: Counter[str] = Counter()
+        self.patches: dict[str, bool] = {}
         self.published: str | None = None
         self.started: Mapping[str, Any] = {}
         self.input: str | None = None

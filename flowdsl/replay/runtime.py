@@ -32,9 +32,11 @@ from flowdsl.replay.operations import (
     caller_place,
     child_workflow_id,
 )  # fmt: skip
-from flowdsl.replay.records import arguments_digest, record_name
+from flowdsl.replay.records import PATCHED, arguments_digest, record_name
 
 if TYPE_CHECKING:
+    from random import Random
+
     from flowdsl.replay.journal import Key
     from flowdsl.replay.replayer import Replayer
 
@@ -57,6 +59,7 @@ class WorkflowRuntime:
             "send": self._send,
             "marker": self._mark,
             "publish": self._publish,
+            "patched": self._patched,
         }
 
     # --- the verbs
@@ -105,6 +108,10 @@ class WorkflowRuntime:
 
     def _cancel_branch(self, branch: Branch) -> None:
         self._replayer.hub.interrupt(branch, Cancelled(f"the branch {branch.name} was cancelled"))
+
+    def chance(self) -> Random:
+        """The random numbers of the running branch."""
+        return scope.get().chance(self._replayer.run_id)
 
     def info(self) -> Info:
         """What the running code may know of itself."""
@@ -333,6 +340,23 @@ class WorkflowRuntime:
         replayer = self._replayer
         replayer.published = replayer.values.encode_plain(replayer.definition.name, "published", call.args[0])
         return Promise.of(lambda: None)
+
+    def _patched(self, call: Call) -> Promise[Any]:
+        """One answer for the whole run; from the turn that recorded it, or by whether this place was passed before anybody asked."""
+        replayer, marker = self._replayer, PATCHED + call.name
+        if call.name not in replayer.patches and not replayer.acknowledged[("marker", marker)]:
+            self._wait_for_room()
+        since = replayer.journal.patched_since(marker)
+        if since is not None:
+            answer = since <= replayer.turn
+        else:
+            answer = replayer.patches.setdefault(call.name, not replayer.replaying)
+        if answer and ("marker", marker) not in replayer.outbox and not replayer.acknowledged[("marker", marker)]:
+            operation = self._operation("marker", call, marker)
+            operation.id = marker
+            self._ask(operation)
+            operation.promise.settle(True)
+        return Promise.of(lambda: answer)
 
     # --- signals
 
