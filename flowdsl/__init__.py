@@ -63,6 +63,7 @@ from flowdsl.lang.registry import Registry, default_registry
 if TYPE_CHECKING:
     from flowdsl.backends import Embedded, Local, Swf
     from flowdsl.client import Execution
+    from flowdsl.manual import complete, fail, still_alive
     from flowdsl.running import attach, executions, run, start
     from flowdsl.worker import Worker
 
@@ -71,6 +72,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "run": "running", "start": "running", "attach": "running", "executions": "running",
+    "complete": "manual", "fail": "manual", "still_alive": "manual",
     "Execution": "client", "Worker": "worker", "Local": "backends", "Embedded": "backends", "Swf": "backends",
 }  # fmt: skip
 
@@ -147,9 +149,11 @@ __all__ = [
     "as_completed",
     "attach",
     "cached",
+    "complete",
     "continue_as_new",
     "default_registry",
     "executions",
+    "fail",
     "first",
     "gather",
     "heartbeat",
@@ -166,6 +170,7 @@ __all__ = [
     "sleep_until",
     "spawn",
     "start",
+    "still_alive",
     "timer",
     "wait_until",
     "workflow",

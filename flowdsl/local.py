@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 from flowdsl import ambient
 from flowdsl.data.failures import reason_of
 from flowdsl.errors import (
+    ActivityFailed,
     ActivityTimedOut,
     AlreadyRunning,
     Cancelled,
     CancelRequested,
     ChildFailed,
     ContinueAsNew,
+    Fault,
     SignalFailed,
     WorkflowTerminated,
 )
@@ -46,7 +48,11 @@ if TYPE_CHECKING:
 
     from flowdsl.replay.ports import Values
 
+LOCAL_TOKEN = "local."
+"""How the task tokens of local manual activities begin."""
+
 _running: dict[str, LocalRun] = {}
+_manual: dict[str, tuple[LocalRun, Promise[Any]]] = {}
 _running_lock = threading.Lock()
 
 
@@ -156,6 +162,8 @@ class LocalRun:
             return
         if kind == "signal":
             self._deliver(*message)
+        elif kind == "manual":
+            self._end_manually(*message)
         elif kind == "cancel":
             self._cancel_requested = True
             self._hub.interrupt(self._main, CancelRequested())
@@ -183,6 +191,10 @@ class LocalRun:
     def signal(self, name: str, text: str | None) -> None:
         """Hand a signal in."""
         self._inbox.put(("signal", (name, text)))
+
+    def end_manually(self, token: str, value: Any, error: BaseException | None) -> None:
+        """Hand in the outcome of a manual activity."""
+        self._inbox.put(("manual", (token, value, error)))
 
     def cancel(self) -> None:
         """Ask the workflow to end."""
@@ -247,7 +259,40 @@ class LocalRun:
     def _activity(self, call: Call) -> Promise[Any]:
         call_id = scope.get().next_id(call.name)
         text = self.values.encode_call(call.target, call.args, call.kwargs)
+        if call.options is not None and call.options.manual:
+            return self._manual(call, call_id, text)
         return Promise.of(lambda: self._attempts(call, call_id, text))
+
+    def _manual(self, call: Call, call_id: str, text: str) -> Promise[Any]:
+        """Run the function; what it returns is nothing, somebody ends the promise by its token. No second attempt is made here."""
+        promise: Promise[Any] = Promise(self, call_id)
+        token = f"{LOCAL_TOKEN}{uuid.uuid4().hex}"
+        with _running_lock:
+            _manual[token] = self, promise
+        promise.subscribe(lambda _: _manual.pop(token, None))
+        promise.on_cancel = lambda: promise.fail(Cancelled(f"{call.name} was cancelled"))
+        try:
+            self._attempt(call, text, self._about(call, call_id, task_token=token), [None])
+        except Exception as error:  # noqa: BLE001 - what the function raises is the activity's end, as everywhere
+            if not promise.is_ready():
+                promise.fail(self._final(call, call_id, 1, error))
+        limit = call.options.timeout if call.options is not None else None
+        if limit is not None and not promise.is_ready():
+            timer = self._timer_promise(Call("sleep", call.name), limit)
+            timer.subscribe(lambda done: None if done.failed or promise.is_ready() else promise.fail(self._late(call, call_id, 1)))
+            promise.subscribe(lambda _: timer.cancel())
+        return promise
+
+    def _end_manually(self, token: str, value: Any, error: BaseException | None) -> None:
+        _, promise = _manual.get(token, (self, None))
+        if promise is None or promise.is_ready():
+            return
+        if error is None:
+            promise.settle(value)
+        else:
+            reason = reason_of(error)
+            own = error if isinstance(error, ActivityFailed) else None
+            promise.fail(own or self.values.attach_cause(error, activity_failed(promise.call_id, promise.call_id, 1, reason)))
 
     def _attempts(self, call: Call, call_id: str, text: str) -> Any:
         """Run attempts under the call's policy until one gives a value."""
@@ -434,6 +479,15 @@ def send_locally(workflow_id: str, name: str, text: str | None) -> None:
     if run is None:
         raise SignalFailed(f"no local workflow with the id {workflow_id!r} is running in this process", workflow_id=workflow_id)
     run.signal(name, text)
+
+
+def answer_locally(token: str, value: Any, error: BaseException | None) -> None:
+    """End a manual activity of a local run. Raises `Fault` as the service does if there is none with this token."""
+    with _running_lock:
+        run, promise = _manual.get(token, (None, None))
+    if run is None or promise is None or promise.is_ready():
+        raise Fault("UnknownResourceFault", f"no local activity of this process waits for the token {token!r}")
+    run.end_manually(token, value, error)
 
 
 def find(workflow_id: str) -> LocalRun | None:

@@ -43,6 +43,7 @@ REFUSED: Final = {
 }  # fmt: skip
 """Audit events (Python's documentation, "Audit events table"), and one of our own, and what they reach for."""
 
+_ZONES = f"{os.sep}zoneinfo{os.sep}"
 _PYTHONS_OWN = frozenset({
     "importlib", "zipimport", "linecache", "tokenize", "inspect", "traceback", "warnings", "logging", "zoneinfo", "locale", "gettext",
     "encodings", "pkgutil", "sysconfig", "bdb", "pdb", "faulthandler", "tracemalloc",
@@ -68,6 +69,8 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    if event == "open" and _ZONES in str(args[0]):
+        return  # read by C code of Python's own
     place: FrameType | None = None
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
