@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from flowdsl.backends import Embedded, Local, Swf
     from flowdsl.client import Execution
     from flowdsl.manual import complete, fail, still_alive
-    from flowdsl.running import attach, executions, run, start
+    from flowdsl.running import attach, executions, run, signal_with_start, start
     from flowdsl.worker import Worker
 
 __version__ = "0.1.0"
@@ -72,6 +72,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "run": "running", "start": "running", "attach": "running", "executions": "running",
+    "signal_with_start": "running",
     "complete": "manual", "fail": "manual", "still_alive": "manual",
     "Execution": "client", "Worker": "worker", "Local": "backends", "Embedded": "backends", "Swf": "backends",
 }  # fmt: skip
@@ -166,6 +167,7 @@ __all__ = [
     "publish",
     "run",
     "signal",
+    "signal_with_start",
     "sleep",
     "sleep_until",
     "spawn",

@@ -38,9 +38,10 @@ from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.limits import clean_id, seconds
+from flowdsl.model.carried import split_id
 from flowdsl.plain import OutOfTime, call_plainly, call_within, outside_event_loops
 from flowdsl.replay.branches import Branch, Hub, Scope, scope
-from flowdsl.replay.operations import activity_failed
+from flowdsl.replay.operations import activity_failed, with_own_id
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class LocalRun:
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._signals: dict[str, deque[str | None]] = {}
         self._listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
+        self.handle: Any = None  # the LocalExecution that runs it in a thread
+        self._seen: set[tuple[str, str]] = set()
         self._cancel_requested = False
         self._starters: dict[str, Callable[[Call], Promise[Any]]] = {
             "activity": self._activity,
@@ -414,7 +417,16 @@ class LocalRun:
     def _send(self, call: Call) -> Promise[Any]:
         workflow_id, *args = call.args
         text = self.values.encode_call(call.target, tuple(args), call.kwargs)
-        return Promise.of(lambda: send_locally(workflow_id, call.target.name, text))
+        return Promise.of(lambda: self._send_until_it_arrives(call, workflow_id, with_own_id(call.target, text)))
+
+    def _send_until_it_arrives(self, call: Call, workflow_id: str, text: str) -> None:
+        began = time.monotonic()
+        for attempt in itertools.count(1):
+            try:
+                return send_locally(workflow_id, call.target.name, text)
+            except SignalFailed as error:
+                if not self._try_again(call, f"{call.name}-{workflow_id}", "failed", error, attempt, began):
+                    raise
 
     def _mark(self, call: Call) -> Promise[Any]:
         self.marks.append((call.name, call.args[0]))
@@ -448,6 +460,11 @@ class LocalRun:
         return promise
 
     def _deliver(self, name: str, text: str | None) -> None:
+        text, signal_id = split_id(text)
+        if signal_id is not None:
+            if (name, signal_id) in self._seen:
+                return
+            self._seen.add((name, signal_id))
         listeners = self._listeners.get(name)
         if listeners:
             call, promise = listeners.popleft()

@@ -34,7 +34,7 @@ _LIMIT_CAUSES = frozenset({
 })  # fmt: skip
 _RATE_CAUSES = frozenset({
     "ACTIVITY_CREATION_RATE_EXCEEDED", "TIMER_CREATION_RATE_EXCEEDED", "CHILD_CREATION_RATE_EXCEEDED",
-    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED",
+    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED", "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED",
 })  # fmt: skip
 _UNKNOWN_TYPE_CAUSES = frozenset({"ACTIVITY_TYPE_DOES_NOT_EXIST", "WORKFLOW_TYPE_DOES_NOT_EXIST"})
 
@@ -245,7 +245,19 @@ def _send_failed(r: Replayer, _: int, a: Attributes) -> None:
         r.paced.add("send")
         return
     text = f"signal {op.call.target.name} was not delivered: no open execution has the workflow id {a['workflowId']!r} ({a['cause']})"
-    op.promise.fail(SignalFailed(text, workflow_id=a["workflowId"], reason=a["cause"]))
+    error = SignalFailed(text, workflow_id=a["workflowId"], reason=a["cause"])
+    _failed(r, op, "failed", error, lambda: error)
+
+
+def _cancel_initiated(r: Replayer, event_id: int, a: Attributes) -> None:
+    r.cancels[event_id] = r.acknowledge(("cancel workflow", a["workflowId"]), f"cancel workflow (event {event_id}) {a['workflowId']}")
+
+
+def _cancel_failed(r: Replayer, _: int, a: Attributes) -> None:
+    op = r.cancels.pop(a["initiatedEventId"])
+    if a["cause"] in _RATE_CAUSES and op.state == STARTED and not r.finished:  # any other cause: it is over already
+        r.paced.add("cancel workflow")
+        r.ask(("cancel workflow", op.id), op)
 
 
 # --- the execution itself
@@ -411,7 +423,8 @@ HANDLERS: Mapping[str, Callable[[Replayer, int, Attributes], None]] = {
     "ChildWorkflowExecutionTimedOut": partial(_child_closed, "TIMED_OUT", "timed_out"),
     "ChildWorkflowExecutionCanceled": partial(_child_closed, "CANCELED", "failed"),
     "ChildWorkflowExecutionTerminated": partial(_child_closed, "TERMINATED", "failed"),
-    "RequestCancelExternalWorkflowExecutionInitiated": lambda r, i, a: _acknowledged(r, "cancel workflow", a["workflowId"], i),
+    "RequestCancelExternalWorkflowExecutionInitiated": _cancel_initiated,
+    "RequestCancelExternalWorkflowExecutionFailed": _cancel_failed,
     "SignalExternalWorkflowExecutionInitiated": _send_initiated,
     "SignalExternalWorkflowExecutionFailed": _send_failed,
     "ExternalWorkflowExecutionSignaled": _send_delivered,

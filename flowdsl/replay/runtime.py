@@ -20,8 +20,9 @@ from flowdsl.errors import Cancelled, DefinitionError, InternalError
 from flowdsl.lang import outside
 from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
-from flowdsl.limits import clean_id, seconds
+from flowdsl.limits import clean_id, digest, seconds
 from flowdsl.model.attempts import attempt_id
+from flowdsl.model.carried import split_id
 from flowdsl.model.payload import DILL, PREFIX, parse
 from flowdsl.replay.branches import Branch, scope
 from flowdsl.replay.operations import (
@@ -31,6 +32,7 @@ from flowdsl.replay.operations import (
     activity_failed,
     caller_place,
     child_workflow_id,
+    with_own_id,
 )  # fmt: skip
 from flowdsl.replay.records import PATCHED, arguments_digest, record_name
 
@@ -320,7 +322,7 @@ class WorkflowRuntime:
     def _send(self, call: Call) -> Promise[Any]:
         replayer = self._replayer
         operation = self._operation("send", call, scope.get().next_id(call.name))
-        operation.input = replayer.values.encode_call(call.target, call.args[1:], call.kwargs)
+        operation.input = with_own_id(call.target, replayer.values.encode_call(call.target, call.args[1:], call.kwargs))
         operation.promise.on_cancel = partial(self._cancel, operation)
         self._ask(operation)
         replayer.unsettled[operation] = None
@@ -375,6 +377,12 @@ class WorkflowRuntime:
 
     def deliver_signal(self, name: str, text: str | None) -> None:
         """A signal arrived: the longest waiting listener gets it, or it is kept until somebody listens."""
+        text, signal_id = split_id(text)
+        if signal_id is not None:
+            key = digest(f"{name} {signal_id}")[:16]
+            if key in self._replayer.seen:
+                return
+            self._replayer.seen[key] = None
         listeners = self._replayer.listeners.get(name)
         if listeners:
             call, promise = listeners.popleft()

@@ -100,7 +100,9 @@ def test_a_manual_activity_is_kept_alive_by_token_and_open_until_then(stage):
 
 @pytest.mark.stages("embedded", "replayed", "server")
 def test_a_manual_activity_has_the_timeout_of_its_options(stage):
-    assert stage.run(impatient, new_id("case")) == "START_TO_CLOSE"
+    execution, _ = asked(stage, impatient)
+    stage.clock.advance(6)
+    assert execution.result(timeout=20) == "START_TO_CLOSE"
 
 
 @pytest.mark.stages(*HANDLES)
