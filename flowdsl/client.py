@@ -155,6 +155,11 @@ class Execution:
         context = read_context(self.describe().get("latestExecutionContext"))
         return self._connection.values.decode_plain(self._definition_of().name, "published", context.get("published"))
 
+    def blocked(self) -> str | None:
+        """Why no decision can be made for it now (its code does not fit its history, or fails again and again); None if one can."""
+        reason: str | None = read_context(self.describe().get("latestExecutionContext")).get("blocked")
+        return reason
+
     # --- what can be done to it
 
     def signal(self, definition: Any, *args: Any, **kwargs: Any) -> None:

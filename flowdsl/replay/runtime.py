@@ -20,9 +20,10 @@ from flowdsl.errors import Cancelled, DefinitionError, InternalError
 from flowdsl.lang import outside
 from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
-from flowdsl.limits import clean_id, digest, seconds
+from flowdsl.limits import DATA, clean_id, digest, seconds
 from flowdsl.model.attempts import attempt_id
 from flowdsl.model.carried import split_id
+from flowdsl.model.decisions import json_string
 from flowdsl.model.payload import DILL, PREFIX, parse
 from flowdsl.replay.branches import Branch, scope
 from flowdsl.replay.operations import (
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
     from flowdsl.replay.journal import Key
     from flowdsl.replay.replayer import Replayer
+
+
+_MOST_PUBLISHED = DATA - 4_768
+"""Characters that a published value may take of the context, as a JSON string."""
 
 
 class WorkflowRuntime:
@@ -340,7 +345,11 @@ class WorkflowRuntime:
 
     def _publish(self, call: Call) -> Promise[Any]:
         replayer = self._replayer
-        replayer.published = replayer.values.encode_plain(replayer.definition.name, "published", call.args[0])
+        name, value = replayer.definition.name, call.args[0]
+        text = replayer.values.encode_plain(name, "published", value)
+        if len(json_string(text)) > _MOST_PUBLISHED:  # quotes inside quotes take two characters
+            text = replayer.values.encode_plain(name, "published", value, limit=_MOST_PUBLISHED // 2)
+        replayer.published = text
         return Promise.of(lambda: None)
 
     def _patched(self, call: Call) -> Promise[Any]:

@@ -360,3 +360,17 @@ def test_marks_are_seen_in_the_history(stage):
     execution.result()
     seen = [(event["markerName"], event.get("details")) for event in events(execution, "MarkerRecorded")]
     assert seen == [("begun", "null"), ("counted", '{"n":2}'), ("counted", "[3]")]
+
+
+@workflow
+def publishes_quotes(n: int) -> str:
+    publish(['"'] * n)
+    return "done"
+
+
+@pytest.mark.stages(*HANDLES)
+@pytest.mark.parametrize("n", [5_000, 6_500, 200_000])
+def test_what_is_published_may_be_large_and_full_of_quotes(stage, n):
+    execution = stage.start(publishes_quotes, n)
+    assert execution.result() == "done"
+    assert execution.published() == ['"'] * n
