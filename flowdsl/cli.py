@@ -1,4 +1,4 @@
-"""The command line: `flowdsl run | worker | complete | server`.
+"""The command line: `flowdsl run | worker | check | complete | server`.
 
 Rule 1: this file only reads arguments and prints. Each command imports what it needs when it is called: `flowdsl --help` loads neither
         boto3 nor the engine nor the server.
@@ -108,6 +108,24 @@ def worker(target_names: tuple[str, ...], task_list: str | None, activities: int
         server = Worker(*modules, backend=backend, task_list=task_list, activities=activities, deciders=deciders)
         click.echo(f"serving the task list {server.task_list!r}; SIGTERM or Ctrl-C finishes the work in hand and ends", err=True)
         server.run()
+
+
+@main.command()
+@click.argument("target_names", metavar="TARGET...", nargs=-1, required=True)
+def check(target_names: tuple[str, ...]) -> None:
+    """Read the workflows of the TARGETs and name each line that reaches for what is not recorded.
+
+    Exit code 1 if there is one.
+    """
+    with _usage_errors():
+        modules = [module for name in target_names for module in _load(name)]
+    from flowdsl.checking import check as check_modules  # noqa: PLC0415 - rule 1
+
+    found = check_modules(*modules)
+    for finding in found:
+        click.echo(str(finding))
+    if found:
+        sys.exit(FAILED)
 
 
 @main.command()

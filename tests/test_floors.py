@@ -79,6 +79,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("cli", "flowdsl.running"): "`flowdsl --help` loads nothing that runs",
     ("cli", "flowdsl.worker"): "the same",
     ("cli", "flowdsl.manual"): "the same",
+    ("cli", "flowdsl.checking"): "the same",
     ("cli", "flowdsl.server"): "the same",
     ("cli", "flowdsl.backends"): "the same",
     ("cli", "flowdsl.data.converter"): "only for a result that is not plain JSON",
