@@ -14,22 +14,20 @@ import queue
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flowdsl import ambient
+from flowdsl import ambient, desk
 from flowdsl.data.failures import reason_of
 from flowdsl.errors import (
-    ActivityFailed,
     ActivityTimedOut,
     AlreadyRunning,
     Cancelled,
     CancelRequested,
     ChildFailed,
     ContinueAsNew,
-    Fault,
     SignalFailed,
     WorkflowTerminated,
 )
@@ -38,7 +36,7 @@ from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.limits import clean_id, seconds
-from flowdsl.model.carried import split_id
+from flowdsl.mailbox import Mailbox
 from flowdsl.plain import OutOfTime, call_plainly, call_within, outside_event_loops
 from flowdsl.replay.branches import Branch, Hub, Scope, scope
 from flowdsl.replay.operations import activity_failed, with_own_id
@@ -49,11 +47,7 @@ if TYPE_CHECKING:
 
     from flowdsl.replay.ports import Values
 
-LOCAL_TOKEN = "local."
-"""How the task tokens of local manual activities begin."""
-
 _running: dict[str, LocalRun] = {}
-_manual: dict[str, tuple[LocalRun, Promise[Any]]] = {}
 _running_lock = threading.Lock()
 
 
@@ -78,10 +72,8 @@ class LocalRun:
         self._timers: list[tuple[float, int, Promise[Any]]] = []
         self._numbers = itertools.count()
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._signals: dict[str, deque[str | None]] = {}
-        self._listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
+        self._mailbox = Mailbox(self._read_signal)
         self.handle: Any = None  # the LocalExecution that runs it in a thread
-        self._seen: set[tuple[str, str]] = set()
         self._cancel_requested = False
         self._starters: dict[str, Callable[[Call], Promise[Any]]] = {
             "activity": self._activity,
@@ -151,7 +143,7 @@ class LocalRun:
         self.call = Call(call.kind, call.name, request.call_args, request.call_kwargs, call.target, call.options, call.instance)
         self.run_id = uuid.uuid4().hex
         self._timers.clear()
-        self._listeners.clear()
+        self._mailbox.begin_anew()
 
     def _sleep_until_something_happens(self) -> None:
         """Wait for the next timer, or for a message from outside, whichever is first."""
@@ -164,9 +156,9 @@ class LocalRun:
             self._settle_due_timers()
             return
         if kind == "signal":
-            self._deliver(*message)
-        elif kind == "manual":
-            self._end_manually(*message)
+            self._mailbox.deliver(*message)
+        elif kind == "call":
+            message()
         elif kind == "cancel":
             self._cancel_requested = True
             self._hub.interrupt(self._main, CancelRequested())
@@ -194,10 +186,6 @@ class LocalRun:
     def signal(self, name: str, text: str | None) -> None:
         """Hand a signal in."""
         self._inbox.put(("signal", (name, text)))
-
-    def end_manually(self, token: str, value: Any, error: BaseException | None) -> None:
-        """Hand in the outcome of a manual activity."""
-        self._inbox.put(("manual", (token, value, error)))
 
     def cancel(self) -> None:
         """Ask the workflow to end."""
@@ -269,33 +257,18 @@ class LocalRun:
     def _manual(self, call: Call, call_id: str, text: str) -> Promise[Any]:
         """Run the function; what it returns is nothing, somebody ends the promise by its token. No second attempt is made here."""
         promise: Promise[Any] = Promise(self, call_id)
-        token = f"{LOCAL_TOKEN}{uuid.uuid4().hex}"
-        with _running_lock:
-            _manual[token] = self, promise
-        promise.subscribe(lambda _: _manual.pop(token, None))
         promise.on_cancel = lambda: promise.fail(Cancelled(f"{call.name} was cancelled"))
+        explain = partial(self._final, call, call_id, 1)
+        token = desk.wait_for(promise, uuid.uuid4().hex, lambda do: self._inbox.put(("call", do)), explain)
         try:
             self._attempt(call, text, self._about(call, call_id, task_token=token), [None])
         except Exception as error:  # noqa: BLE001 - what the function raises is the activity's end, as everywhere
             if not promise.is_ready():
-                promise.fail(self._final(call, call_id, 1, error))
-        limit = call.options.timeout if call.options is not None else None
-        if limit is not None and not promise.is_ready():
-            timer = self._timer_promise(Call("sleep", call.name), limit)
-            timer.subscribe(lambda done: None if done.failed or promise.is_ready() else promise.fail(self._late(call, call_id, 1)))
-            promise.subscribe(lambda _: timer.cancel())
+                promise.fail(explain(error))
+        if call.options is not None and call.options.timeout is not None and not promise.is_ready():
+            late = self._timer_promise(Call("sleep", call.name), call.options.timeout)
+            late.subscribe(lambda _: None if promise.is_ready() else promise.fail(self._late(call, call_id, 1)))
         return promise
-
-    def _end_manually(self, token: str, value: Any, error: BaseException | None) -> None:
-        _, promise = _manual.get(token, (self, None))
-        if promise is None or promise.is_ready():
-            return
-        if error is None:
-            promise.settle(value)
-        else:
-            reason = reason_of(error)
-            own = error if isinstance(error, ActivityFailed) else None
-            promise.fail(own or self.values.attach_cause(error, activity_failed(promise.call_id, promise.call_id, 1, reason)))
 
     def _attempts(self, call: Call, call_id: str, text: str) -> Any:
         """Run attempts under the call's policy until one gives a value."""
@@ -423,7 +396,8 @@ class LocalRun:
         began = time.monotonic()
         for attempt in itertools.count(1):
             try:
-                return send_locally(workflow_id, call.target.name, text)
+                send_locally(workflow_id, call.target.name, text)
+                break
             except SignalFailed as error:
                 if not self._try_again(call, f"{call.name}-{workflow_id}", "failed", error, attempt, began):
                     raise
@@ -440,37 +414,11 @@ class LocalRun:
     # --- signals
 
     def _signal(self, call: Call) -> Promise[Any]:
-        name = call.target.name
         promise: Promise[Any] = Promise(self, f"signal {call.name}")
         while not self._inbox.empty():
             self._sleep_until_something_happens()
-        unread = self._signals.get(name)
-        if unread:
-            text = unread.popleft()
-            promise.settle_lazily(lambda: self._read_signal(call, text))
-            return promise
-        listeners = self._listeners.setdefault(name, deque())
-        listeners.append((call, promise))
-
-        def stop() -> None:
-            listeners.remove(next(entry for entry in listeners if entry[1] is promise))
-            promise.fail(Cancelled("nobody waits for the signal any more"))
-
-        promise.on_cancel = stop
+        self._mailbox.listen(call, promise)
         return promise
-
-    def _deliver(self, name: str, text: str | None) -> None:
-        text, signal_id = split_id(text)
-        if signal_id is not None:
-            if (name, signal_id) in self._seen:
-                return
-            self._seen.add((name, signal_id))
-        listeners = self._listeners.get(name)
-        if listeners:
-            call, promise = listeners.popleft()
-            promise.settle_lazily(lambda: self._read_signal(call, text))
-        else:
-            self._signals.setdefault(name, deque()).append(text)
 
     def _read_signal(self, call: Call, text: str | None) -> Any:
         args, kwargs = self.values.decode_call(call.target, text)
@@ -496,15 +444,6 @@ def send_locally(workflow_id: str, name: str, text: str | None) -> None:
     if run is None:
         raise SignalFailed(f"no local workflow with the id {workflow_id!r} is running in this process", workflow_id=workflow_id)
     run.signal(name, text)
-
-
-def answer_locally(token: str, value: Any, error: BaseException | None) -> None:
-    """End a manual activity of a local run. Raises `Fault` as the service does if there is none with this token."""
-    with _running_lock:
-        run, promise = _manual.get(token, (None, None))
-    if run is None or promise is None or promise.is_ready():
-        raise Fault("UnknownResourceFault", f"no local activity of this process waits for the token {token!r}")
-    run.end_manually(token, value, error)
 
 
 def find(workflow_id: str) -> LocalRun | None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowdsl import desk
 from flowdsl.backends import Backend, Local, resolve
 from flowdsl.client import Untyped
 from flowdsl.connection import Connection, connect
 from flowdsl.data.values import Values
 from flowdsl.errors import ActivityFailed, DefinitionError, Fault
-from flowdsl.limits import REASON, HEARTBEAT_DETAILS
-from flowdsl.local import LOCAL_TOKEN, answer_locally
+from flowdsl.limits import HEARTBEAT_DETAILS, REASON
 from flowdsl.model.payload import shorten
 from flowdsl.service.faults import UNKNOWN_RESOURCE
 
@@ -28,7 +28,7 @@ def complete(token: str, value: Any = None, *, activity: Any = None, backend: st
     completed before, or never existed; `NotSerializable` for a value that cannot be stored.
     """
     if _is_local(token):
-        answer_locally(token, value, None)
+        desk.answer(token, value, None)
         return
     connection = _connection(backend)
     result = _values(connection, activity).encode_result(activity or _ANY, value)
@@ -40,7 +40,7 @@ def fail(token: str, error: BaseException | str, *, activity: Any = None, backen
     if not isinstance(error, BaseException):
         error = ActivityFailed(str(error), reason=shorten(str(error), REASON))
     if _is_local(token):
-        answer_locally(token, None, error)
+        desk.answer(token, None, error)
         return
     connection = _connection(backend)
     reason, details = _values(connection, activity).encode_failure(activity or _ANY, error)
@@ -64,7 +64,7 @@ _ANY = Untyped("", "1")
 def _is_local(token: str) -> bool:
     if not isinstance(token, str) or not token:
         raise DefinitionError(f"{token!r} is no task token; inside the activity it is info().task_token")
-    return token.startswith(LOCAL_TOKEN)
+    return token.startswith(desk.LOCAL)
 
 
 def _connection(backend: str | Backend | None) -> Connection:

@@ -216,10 +216,10 @@ def signal_with_start(
 ) -> Execution | LocalExecution:
     """Send a signal to the open execution of `fn.options(id=…)`; if there is none, start it with the signal waiting for it.
 
-    `message` is a `functools.partial` of a signal: `signal_with_start(partial(added, item="tea"), cart.options(id="cart-7"), "ann")`. However
-    many do this at once, one execution is started, and it gets every signal once. Raises `DefinitionError` if there is no id.
+    `message` is a `functools.partial` of a signal: `signal_with_start(partial(added, item="tea"), cart.options(id="cart-7"), "ann")`.
+    However many do this at once, one execution is started, and it gets every signal once. Raises `DefinitionError` if there is no id.
     """
-    definition = getattr(message, "func", None)
+    definition: Any = getattr(message, "func", None)
     if not isinstance(message, partial) or getattr(definition, "kind", None) != "signal":
         raise DefinitionError(f"signal_with_start({message!r}, …): give functools.partial(a @signal function, its arguments)")
     where = resolve(backend)
@@ -227,12 +227,13 @@ def signal_with_start(
     workflow_id = call.options.id if call.options is not None else None
     if workflow_id is None:
         raise DefinitionError(f"signal_with_start(…, {call.name}): say which execution it is for, with .options(id=…)")
-    name, given = message.func.name, message.func._call(message.args, message.keywords, "send")  # the definition checks the arguments
+    given: Call = definition._call(message.args, message.keywords, "send")  # the definition checks the arguments
+    name = definition.name
     if isinstance(where, Local):
-        return _signal_or_start_locally(call, workflow_id, name, _payload(message.func, local_values(), given.args, given.kwargs))
+        return _signal_or_start_locally(call, workflow_id, name, _payload(definition, local_values(), given.args, given.kwargs))
     connection = connect(where)
     connection.register()
-    text = _payload(message.func, connection.values, given.args, given.kwargs)
+    text = _payload(definition, connection.values, given.args, given.kwargs)
     for _ in range(_ATTEMPTS_TO_START):
         try:
             connection.swf.signal(workflow_id, name, input=text)

@@ -29,6 +29,8 @@ FLOORS: dict[str, int] = {
     "data": 2,
     "plain": 2,
     "ambient": 2,
+    "desk": 2,
+    "mailbox": 2,
     "local": 3,
     "service": 3,
     "engine": 3,
@@ -47,9 +49,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "data": GROUND | {"model", "lang"},
     "plain": GROUND | {"lang"},
     # The local runtime runs the very branches that the replayer runs, so it stands above replay/ and not beside it.
-    "local": GROUND | {"model", "lang", "data", "replay", "plain", "ambient"},
+    "local": GROUND | {"model", "lang", "data", "replay", "plain", "ambient", "desk", "mailbox"},
     # The clock and chance of workflow code, by the branch that runs.
     "ambient": GROUND | {"lang"},
+    # Two parts of a local run.
+    "desk": GROUND | {"lang"},
+    "mailbox": GROUND | {"model", "lang"},
     "service": GROUND | {"model"},
     "engine": GROUND | {"model"},
     "workers": GROUND | {"model", "lang", "data", "replay", "plain", "ambient", "service"},

@@ -13,6 +13,7 @@ import functools
 import os
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -96,7 +97,7 @@ def _advice(place: FrameType | None) -> str:
     if place is None:
         return "Put it into a function, decorate that with @activity (or @cached, if it takes a moment only), and call it"
     code = place.f_code
-    where = f"{os.path.basename(code.co_filename)}:{place.f_lineno}"
+    where = f"{Path(code.co_filename).name}:{place.f_lineno}"
     name = code.co_name
     if _is_a_workflow(place):
         return f"Put {where} into a function of its own, decorate that with @activity (or @cached, if it takes a moment only), and call it"

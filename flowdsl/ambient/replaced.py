@@ -14,7 +14,7 @@ Rule 5: not reached are names bound elsewhere than in a module (a default argume
 from __future__ import annotations
 
 import ctypes
-import datetime as _datetime
+import datetime as dt
 import functools
 import gc
 import os
@@ -24,7 +24,8 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from types import FunctionType, ModuleType
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.lang.api import sleep as durable_sleep
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _NOT_USERS = tuple(
     os.path.realpath(path) + os.sep for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-_OWN = os.path.realpath(os.path.dirname(os.path.dirname(__file__))) + os.sep
+_OWN = str(Path(__file__).resolve().parents[1]) + os.sep
 _UUID_EPOCH = 0x01B21DD213814000  # 100 ns intervals between 1582-10-15 and 1970-01-01 (RFC 9562, section 5.1)
 
 StandIn = Callable[..., Any]
@@ -60,8 +61,8 @@ def install() -> None:
     for module in list(sys.modules.values()):
         if is_users(getattr(module, "__file__", None)) or getattr(module, "__name__", "") == "__main__":
             _rebind(module, replaced)
-    _replace_method(_datetime.datetime, "now", _now)
-    _replace_method(_datetime.datetime, "utcnow", _utcnow)
+    _replace_method(dt.datetime, "now", _now)
+    _replace_method(dt.datetime, "utcnow", _utcnow)
     _seed_unseeded()
 
 
@@ -112,11 +113,11 @@ def _stand_ins() -> Iterator[tuple[ModuleType, str, StandIn]]:
     yield time, "strftime", functools.partial(_formatted, time.strftime, time.localtime)
     yield time, "sleep", lambda _, duration: durable_sleep(duration)
     for name, method in vars(random).items():
-        if getattr(method, "__self__", None) is random._inst and not name.startswith("_"):  # type: ignore[attr-defined]  # the module's own
+        if getattr(method, "__self__", None) is random._inst and not name.startswith("_"):
             yield random, name, functools.partial(_drawn, name)
     yield os, "urandom", lambda runtime, size: _chance(runtime).randbytes(size)
     if hasattr(os, "getrandom"):
-        yield os, "getrandom", lambda runtime, size, flags=0: _chance(runtime).randbytes(size)
+        yield os, "getrandom", lambda runtime, size, _=0: _chance(runtime).randbytes(size)
     yield uuid, "uuid1", _uuid1
 
 
@@ -141,7 +142,7 @@ def _formatted(original: Callable[..., str], local: Callable[[float], Any], runt
     return original(form, local(_seconds(runtime)) if moment is None else moment)
 
 
-def _now(original: Any) -> FunctionType:
+def _now(original: Any) -> Callable[..., Any]:
     def now(cls: Any, tz: Any = None) -> Any:
         runtime = workflow_runtime()
         if runtime is None or _is_exempt():
@@ -151,17 +152,17 @@ def _now(original: Any) -> FunctionType:
     return now
 
 
-def _utcnow(original: Any) -> FunctionType:
+def _utcnow(original: Any) -> Callable[..., Any]:
     def utcnow(cls: Any) -> Any:
         runtime = workflow_runtime()
         if runtime is None or _is_exempt():
             return original.__get__(None, cls)()
-        return cls.fromtimestamp(_seconds(runtime), _datetime.UTC).replace(tzinfo=None)
+        return cls.fromtimestamp(_seconds(runtime), dt.UTC).replace(tzinfo=None)
 
     return utcnow
 
 
-def _replace_method(cls: type, name: str, make: Callable[[Any], FunctionType]) -> None:
+def _replace_method(cls: type, name: str, make: Callable[[Any], Callable[..., Any]]) -> None:
     """Replace a class method of a class that is written in C, in its dictionary; the class's caches are told."""
     original = vars(cls)[name]
     method = make(original)

@@ -103,7 +103,7 @@ def publish(value: Any) -> None:
 
 
 def patched(change: str) -> bool:
-    """Whether this execution runs the new code of a change: `if patched("new-price"): new() else: old()`.
+    """Whether this execution runs the new code of a change.
 
     True for an execution that comes here for the first time under the new code; that is recorded, and it stays so. False for one that had
     come past here under the old code; that stays so too. Outside a workflow, and locally, it is True. `change` is 1 to 100 characters.

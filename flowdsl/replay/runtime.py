@@ -358,10 +358,7 @@ class WorkflowRuntime:
         if call.name not in replayer.patches and not replayer.acknowledged[("marker", marker)]:
             self._wait_for_room()
         since = replayer.journal.patched_since(marker)
-        if since is not None:
-            answer = since <= replayer.turn
-        else:
-            answer = replayer.patches.setdefault(call.name, not replayer.replaying)
+        answer = since <= replayer.turn if since is not None else replayer.patches.setdefault(call.name, not replayer.replaying)
         if answer and ("marker", marker) not in replayer.outbox and not replayer.acknowledged[("marker", marker)]:
             operation = self._operation("marker", call, marker)
             operation.id = marker

@@ -290,7 +290,10 @@ def blocked(error: Exception, events: Sequence[Mapping[str, Any]]) -> tuple[list
     )
     delay = min(_LONGEST_BLOCK, 2.0 * 2 ** min(before, 20))
     timer = decisions.start_timer(timer_id=f"{BLOCKED_PREFIX}{events[-1]['eventId']}", start_to_fire=delay)
-    context: dict[str, Any] = {"flowdsl": REPLAY_VERSION, "blocked": (getattr(error, "message", "") or f"{type(error).__name__}: {error}")[:4000]}
+    context: dict[str, Any] = {
+        "flowdsl": REPLAY_VERSION,
+        "blocked": (getattr(error, "message", "") or f"{type(error).__name__}: {error}")[:4000],
+    }
     for event in reversed(events):
         if event["eventType"] == "DecisionTaskCompleted":
             earlier = read_context(event["decisionTaskCompletedEventAttributes"].get("executionContext"))

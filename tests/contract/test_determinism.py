@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dates
+import datetime as dt
 import json
 import linecache
 import logging
@@ -52,8 +52,9 @@ def chances() -> list[object]:
 
 def times() -> list[float]:
     return [
-        time.time(), clock(), time.time_ns() / 1e9, time.monotonic(), datetime.now().timestamp(), datetime.now(dates.UTC).timestamp(),
-        dates.datetime.now(ZoneInfo("UTC")).timestamp(), datetime.utcnow().replace(tzinfo=dates.UTC).timestamp(), datetime.today().timestamp(),
+        time.time(), clock(), time.time_ns() / 1e9, time.monotonic(), datetime.now().timestamp(), datetime.now(dt.UTC).timestamp(),
+        dt.datetime.now(ZoneInfo("UTC")).timestamp(), datetime.utcnow().replace(tzinfo=dt.UTC).timestamp(),
+        datetime.today().timestamp(),
         now().timestamp(),
     ]  # fmt: skip
 
@@ -64,7 +65,7 @@ def watched() -> list[object]:
     nap(3)
     branches = gather(*[spawn(chances) for _ in range(2)])
     outside_sees()
-    return [*before, times(), chances(), *branches, f"{time.strftime('%Y')} {dates.date.today().year}"]
+    return [*before, times(), chances(), *branches, f"{time.strftime('%Y')} {dt.date.today().year}"]
 
 
 @pytest.mark.stages(*DURABLE)
@@ -115,7 +116,7 @@ def test_other_threads_and_plain_code_are_left_alone(stage):
     thread.join()
     assert before <= seen[0] <= time.time()
     assert type(datetime.now()) is datetime
-    assert isinstance(datetime.now(), dates.datetime)
+    assert isinstance(datetime.now(), dt.datetime)
     assert pickle.loads(pickle.dumps(datetime)) is datetime
     assert pickle.loads(pickle.dumps(time.time)) is clock
     random.seed(7)
@@ -128,9 +129,9 @@ def reads_a_file() -> str:
 
 REACHES = {
     "a file": reads_a_file,
-    "a folder": lambda: os.listdir("."),
+    "a folder": lambda: list(Path().iterdir()),
     "a socket": lambda: socket.create_connection(("127.0.0.1", 9)),
-    "a process": lambda: subprocess.run(["true"]),
+    "a process": lambda: subprocess.run(["true"], check=False),
     "a thread": lambda: threading.Thread(target=print).start(),
 }
 
@@ -154,7 +155,7 @@ def test_what_is_not_recorded_is_refused_with_the_function_to_decorate(stage, wh
 
 @workflow
 def pythons_own() -> str:
-    import this_is_only_imported_by_a_workflow as fresh  # noqa: PLC0415 - the import is what is tested
+    import this_is_only_imported_by_a_workflow as fresh
 
     logging.getLogger("test").warning("a line of a log")
     linecache.clearcache()

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from flowdsl.cli import main
 
-BAD = '''
+BAD = """
 import os, random, subprocess, threading, time
 from datetime import datetime
 from pathlib import Path
@@ -44,9 +44,9 @@ def flow():
         execute(["true"])                    # line 36
     open_ = len("x")
     return when, name, open_
-'''
+"""
 
-GOOD = '''
+GOOD = """
 import random, time
 from flowdsl import activity, workflow
 
@@ -60,7 +60,7 @@ def flow(open):
     open()
     time.sleep(random.random())
     return fetch("x")
-'''
+"""
 
 
 def checked(tmp_path, monkeypatch, name, text):

@@ -18,8 +18,6 @@ class Died(BaseException):
     """Stands for the end of a decider's process: nothing is answered."""
 
 
-
-
 def healthy() -> int:
     return double(1)
 
