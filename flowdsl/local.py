@@ -73,7 +73,7 @@ class LocalRun:
         self._numbers = itertools.count()
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._mailbox = Mailbox(self._read_signal)
-        self.handle: Any = None  # the LocalExecution that runs it in a thread
+        self.handle: Any = None  # the LocalExecution
         self._cancel_requested = False
         self._starters: dict[str, Callable[[Call], Promise[Any]]] = {
             "activity": self._activity,
@@ -258,13 +258,11 @@ class LocalRun:
         """Run the function; what it returns is nothing, somebody ends the promise by its token. No second attempt is made here."""
         promise: Promise[Any] = Promise(self, call_id)
         promise.on_cancel = lambda: promise.fail(Cancelled(f"{call.name} was cancelled"))
-        explain = partial(self._final, call, call_id, 1)
-        token = desk.wait_for(promise, uuid.uuid4().hex, lambda do: self._inbox.put(("call", do)), explain)
+        token = desk.wait_for(promise, uuid.uuid4().hex, lambda do: self._inbox.put(("call", do)), partial(self._final, call, call_id, 1))
         try:
             self._attempt(call, text, self._about(call, call_id, task_token=token), [None])
         except Exception as error:  # noqa: BLE001 - what the function raises is the activity's end, as everywhere
-            if not promise.is_ready():
-                promise.fail(explain(error))
+            promise.fail(self._final(call, call_id, 1, error))
         if call.options is not None and call.options.timeout is not None and not promise.is_ready():
             late = self._timer_promise(Call("sleep", call.name), call.options.timeout)
             late.subscribe(lambda _: None if promise.is_ready() else promise.fail(self._late(call, call_id, 1)))
@@ -396,11 +394,11 @@ class LocalRun:
         began = time.monotonic()
         for attempt in itertools.count(1):
             try:
-                send_locally(workflow_id, call.target.name, text)
-                break
+                return send_locally(workflow_id, call.target.name, text)
             except SignalFailed as error:
                 if not self._try_again(call, f"{call.name}-{workflow_id}", "failed", error, attempt, began):
                     raise
+        return None
 
     def _mark(self, call: Call) -> Promise[Any]:
         self.marks.append((call.name, call.args[0]))

@@ -22,7 +22,7 @@ def go() -> None: ...
 
 @workflow(tags=["kid"], child_policy="abandon", priority=-2)
 def kid(x: int) -> int:
-    return urgent.options(task_list="host-a", priority=9)(x)
+    return urgent.options(priority=9)(x)
 
 
 @workflow(tags=["nightly", "eu"], priority=3, child_policy="request_cancel")
