@@ -71,6 +71,6 @@ $(DOCS): $(CORE)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(AWS_VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build
+	rm -rf $(VENV) $(AWS_VENV) .node-swf build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build
 	rm -rf stdlib_report.html stdlib_report.db* stdlib_report.log flowdsl.db*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -162,7 +162,17 @@ def complete(token: str, value: str | None, reason: str | None, **choice: str | 
     show_default=True,
     help="What acknowledged work survives: the process's death, or the machine's too.",
 )
-def server(host: str, port: int, path: str, durability: Any) -> None:
+@click.option("--lambda", "functions", multiple=True, metavar="NAME=FUNCTION", help="What lambda tasks call: MODULE:FUNCTION or a URL.")
+@click.option("--quota", "quotas", multiple=True, metavar="NAME=NUMBER", help="Another limit, such as open_timers=5.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Quotas and rates as a fraction of Amazon SWF's own.",
+)
+@click.option("--throttle", is_flag=True, help="Keep Amazon SWF's request rates too.")
+def server(host: str, port: int, path: str, **choice: Any) -> None:
     """Serve the embedded engine as Amazon SWF, for any AWS client.
 
     Prints the two environment lines that point a client at it. SIGTERM or Ctrl-C ends it with everything stored.
@@ -170,7 +180,7 @@ def server(host: str, port: int, path: str, durability: Any) -> None:
     with _usage_errors():
         from flowdsl.server import serve  # noqa: PLC0415 - rule 1
 
-        serve(path, host, port, durability=durability)
+        serve(path, host, port, **choice)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

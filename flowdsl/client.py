@@ -192,17 +192,28 @@ class Execution:
 
 
 def _task_that_waits(newest_first: Iterable[Mapping[str, Any]]) -> tuple[str, str, float] | None:
-    """The task that waits for somebody to take it, and since when nothing has happened: (what it is, its task list, epoch seconds)."""
+    """The task that waits for somebody to take it, and since when nothing has happened: (what it is, its task list, epoch seconds).
+
+    While a decision task is in somebody's hands, the next one waits for its end and not for a poll.
+    """
     taken: set[int] = set()
+    waiting: tuple[str, str, float] | None = None
+    decided = False  # whether the latest decision task that was started has been reached
     since = None
     for event in newest_first:
         about = attributes(event)
         since = event["eventTimestamp"] if since is None else since
-        if event["eventType"] in ("DecisionTaskScheduled", "ActivityTaskScheduled") and event["eventId"] not in taken:
+        if event["eventType"] == "DecisionTaskStarted" and not decided:
+            if event["eventId"] not in taken:
+                return None
+            decided = True
+        if waiting is None and event["eventType"] in ("DecisionTaskScheduled", "ActivityTaskScheduled") and event["eventId"] not in taken:
             kind = "a decision task" if event["eventType"] == "DecisionTaskScheduled" else f"the activity {about['activityType']['name']!r}"
-            return kind, about["taskList"]["name"], float(since)
-        taken.add(about.get("scheduledEventId", 0))
-    return None
+            waiting = kind, about["taskList"]["name"], float(since)
+        if waiting is not None and decided:
+            return waiting
+        taken |= {about.get("scheduledEventId", 0), about.get("startedEventId", 0)}
+    return waiting
 
 
 class Untyped:

@@ -154,6 +154,8 @@ DECISION_RATES: Mapping[str, tuple[int, int]] = {
     "StartChildWorkflowExecution": (500, 12),
     "StartTimer": (2000, 200),
 }
+#: tasks scheduled on one task list
+TASK_LIST_RATE: tuple[int, int] = (2000, 2000)
 #: The same calls are limited for one execution too.
 EXECUTION_RATES: Mapping[str, tuple[int, int]] = {
     "GetWorkflowExecutionHistory": (400, 200),

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowdsl import desk
 from flowdsl.backends import Backend, Local, resolve
 from flowdsl.client import Untyped
 from flowdsl.connection import Connection, connect
 from flowdsl.data.values import Values
 from flowdsl.errors import ActivityFailed, DefinitionError, Fault
 from flowdsl.limits import HEARTBEAT_DETAILS, REASON
+from flowdsl.local import desk
 from flowdsl.model.payload import shorten
 from flowdsl.service.faults import UNKNOWN_RESOURCE
 

@@ -23,7 +23,8 @@ from flowdsl.data.values import Values
 from flowdsl.errors import AlreadyRunning, DefinitionError, Fault, SignalFailed
 from flowdsl.lang.context import Call, workflow_runtime
 from flowdsl.limits import DATA, clean_id, length
-from flowdsl.local import LocalRun, find, send_locally
+from flowdsl.local.run import LocalRun
+from flowdsl.local.running import find, send_locally
 from flowdsl.model.carried import with_reference, with_signals
 from flowdsl.replay.operations import ONE_YEAR, with_own_id
 from flowdsl.service.faults import UNKNOWN_RESOURCE
@@ -251,7 +252,7 @@ def signal_with_start(
 
 
 def _signal_or_start_locally(call: Call, workflow_id: str, name: str, text: str) -> LocalExecution:
-    running = find(workflow_id)
+    running: Any = find(workflow_id)
     if running is not None:
         running.signal(name, text)
         if running.handle is not None:

@@ -29,7 +29,7 @@ _GLANCE = 0.5  # seconds
 DEFAULT_GRACE = 30.0
 """Seconds that running activities have to end after the first signal."""
 
-LAST_WORDS = 2.0
+LAST_WORDS = 5.0
 """Seconds that decisions in hand have to end, and cancelled activities to be given back, after the second signal."""
 
 _POLL_END = LONG_POLL + 5.0

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # Machines differ in speed and tests assert no times, so a slow example is not a failure. In CI the verdict on a change is the same each
 # time it is asked for; everywhere else every run looks at new examples.
-settings.register_profile("flowdsl", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+settings.register_profile(
+    "flowdsl", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flowdsl"))
 
 # The one variable that is for tests; every other one is the developer's and is hidden from them.

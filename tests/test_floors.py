@@ -29,8 +29,6 @@ FLOORS: dict[str, int] = {
     "data": 2,
     "plain": 2,
     "ambient": 2,
-    "desk": 2,
-    "mailbox": 2,
     "local": 3,
     "service": 3,
     "engine": 3,
@@ -49,12 +47,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "data": GROUND | {"model", "lang"},
     "plain": GROUND | {"lang"},
     # The local runtime runs the very branches that the replayer runs, so it stands above replay/ and not beside it.
-    "local": GROUND | {"model", "lang", "data", "replay", "plain", "ambient", "desk", "mailbox"},
+    "local": GROUND | {"model", "lang", "data", "replay", "plain", "ambient"},
     # The clock and chance of workflow code, by the branch that runs.
     "ambient": GROUND | {"lang"},
-    # Two parts of a local run.
-    "desk": GROUND | {"lang"},
-    "mailbox": GROUND | {"model", "lang"},
     "service": GROUND | {"model"},
     "engine": GROUND | {"model"},
     "workers": GROUND | {"model", "lang", "data", "replay", "plain", "ambient", "service"},
@@ -98,6 +93,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("connection", "flowdsl.service.wrappers"): "the same",
     ("server", "flowdsl.server.run"): "it needs an extra, and `import flowdsl.server` must be able to say so",
     ("server.run", "flowdsl.engine"): "a server in a thread serves what it is given and needs no engine of its own",
+    ("server.run", "flowdsl.server.choices"): "the same",
     ("testing", "flowdsl.server"): "only the server needs an extra",
     ("server.run", "resource"): "not on every system",
 }

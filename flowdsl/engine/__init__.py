@@ -8,7 +8,22 @@ from __future__ import annotations
 
 from flowdsl.engine.clocks import Clock, ManualClock, SkippingClock, SystemClock
 from flowdsl.engine.engine import Engine
+from flowdsl.engine.lambdas import Failed, Invocation, Returned
 from flowdsl.engine.quotas import Quotas
 from flowdsl.engine.service import Service, Ticket
+from flowdsl.engine.throttling import Throttles
 
-__all__ = ["Clock", "Engine", "ManualClock", "Quotas", "Service", "SkippingClock", "SystemClock", "Ticket"]
+__all__ = [
+    "Clock",
+    "Engine",
+    "Failed",
+    "Invocation",
+    "ManualClock",
+    "Quotas",
+    "Returned",
+    "Service",
+    "SkippingClock",
+    "SystemClock",
+    "Throttles",
+    "Ticket",
+]

@@ -54,6 +54,16 @@ class Turn:
         decision_type = decision["decisionType"]
         _APPLY[decision_type](self, decision.get(DECISIONS[decision_type].key) or {})
 
+    def rate_exceeded(self, decision_type: str, task_list: str | None = None) -> str | None:
+        """The cause for which the engine's throttles refuse one more decision of this type, or None."""
+        return self.world.buckets.refuse_decision(self.execution.now, decision_type, self.domain, task_list)
+
+    def send(self, kind: str, initiated: int, attributes: Mapping[str, Any], decision_type: str) -> None:
+        """Queue what an Initiated event announces for another execution; or, if there is too much of it, the news that it failed."""
+        body: Body = {**link(self.execution, initiated), "attributes": {**attributes, "decisionTaskCompletedEventId": self.completed_id}}
+        cause = self.rate_exceeded(decision_type)
+        self.effects.append((kind, body) if cause is None else ("not_sent", {**body, "event": f"{decision_type}Failed", "cause": cause}))
+
     def finish(self) -> None:
         """What follows the last decision of the batch."""
         execution = self.execution
@@ -74,6 +84,12 @@ def _pick(attributes: Attributes, names: Iterable[str]) -> dict[str, Any]:
 
 class _Refused(Exception):
     """The decision cannot be done; carries the cause."""
+
+
+def _check_rate(turn: Turn, decision_type: str, task_list: str | None = None) -> None:
+    cause = turn.rate_exceeded(decision_type, task_list)
+    if cause is not None:
+        raise _Refused(cause)
 
 
 def _registered(turn: Turn, kind: str, name: str, version: str) -> Type:
@@ -116,6 +132,7 @@ def _schedule_activity(turn: Turn, a: Attributes) -> None:
             raise _Refused("ACTIVITY_ID_ALREADY_IN_USE")
         if len(turn.execution.activities) >= turn.world.quotas.open_activities:
             raise _Refused("OPEN_ACTIVITIES_LIMIT_EXCEEDED")
+        _check_rate(turn, "ScheduleActivityTask", resolved["taskList"]["name"])
     except _Refused as cause:
         turn.write("ScheduleActivityTaskFailed", {**named, "cause": str(cause)})
         return
@@ -142,6 +159,8 @@ def _start_timer(turn: Turn, a: Attributes) -> None:
         cause = "TIMER_ID_ALREADY_IN_USE"
     elif len(turn.execution.timers) >= turn.world.quotas.open_timers:
         cause = "OPEN_TIMERS_LIMIT_EXCEEDED"
+    else:
+        cause = turn.rate_exceeded("StartTimer")
     if cause is not None:
         turn.write("StartTimerFailed", {"timerId": a["timerId"], "cause": cause})
         return
@@ -185,13 +204,15 @@ def _start_child(turn: Turn, a: Attributes) -> None:
         found = _registered(turn, "workflow", a["workflowType"]["name"], a["workflowType"]["version"])
         resolved = _resolve_run(a, found)
         _check_room(turn)
+        _check_rate(turn, "StartChildWorkflowExecution")
     except _Refused as cause:
         # known at once: there is no Initiated event, which the 0 says (recorded)
         turn.write("StartChildWorkflowExecutionFailed", {**named, "cause": str(cause), "initiatedEventId": 0})
         return
     attributes = {**named, **_pick(a, ("input",)), **resolved, "tagList": a.get("tagList") or None}
     initiated = turn.write("StartChildWorkflowExecutionInitiated", attributes)
-    turn.effects.append(("start_child", {**link(turn.execution, initiated), "attributes": _sent(turn, attributes)}))
+    sent = {**attributes, "decisionTaskCompletedEventId": turn.completed_id}
+    turn.effects.append(("start_child", {**link(turn.execution, initiated), "attributes": sent}))
 
 
 def _check_room(turn: Turn) -> None:
@@ -202,29 +223,28 @@ def _check_room(turn: Turn) -> None:
         raise _Refused("OPEN_WORKFLOWS_LIMIT_EXCEEDED")
 
 
-def _sent(turn: Turn, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What an effect takes with it of an Initiated event."""
-    return {**attributes, "decisionTaskCompletedEventId": turn.completed_id}
-
-
 def _signal_external(turn: Turn, a: Attributes) -> None:
     attributes = _pick(a, ("workflowId", "runId", "signalName", "input", "control"))
     initiated = turn.write("SignalExternalWorkflowExecutionInitiated", attributes)
-    turn.effects.append(("signal", {**link(turn.execution, initiated), "attributes": _sent(turn, attributes)}))
+    turn.send("signal", initiated, attributes, "SignalExternalWorkflowExecution")
 
 
 def _cancel_external(turn: Turn, a: Attributes) -> None:
     attributes = _pick(a, ("workflowId", "runId", "control"))
     initiated = turn.write("RequestCancelExternalWorkflowExecutionInitiated", attributes)
-    turn.effects.append(("cancel", {**link(turn.execution, initiated), "attributes": _sent(turn, attributes)}))
+    turn.send("cancel", initiated, attributes, "RequestCancelExternalWorkflowExecution")
 
 
 def _schedule_lambda(turn: Turn, a: Attributes) -> None:
     execution, cause = turn.execution, None
-    if any(task.lambda_id == a["id"] for task in execution.lambdas.values()):
+    if not turn.world.place.has_lambda:
+        cause = "LAMBDA_SERVICE_NOT_AVAILABLE_IN_REGION"
+    elif any(task.lambda_id == a["id"] for task in execution.lambdas.values()):
         cause = "ID_ALREADY_IN_USE"
     elif len(execution.lambdas) >= turn.world.quotas.open_lambdas:
         cause = "OPEN_LAMBDA_FUNCTIONS_LIMIT_EXCEEDED"
+    else:
+        cause = turn.rate_exceeded("ScheduleLambdaFunction")
     if cause is not None:
         turn.write("ScheduleLambdaFunctionFailed", {"id": a["id"], "name": a["name"], "cause": cause})
         return
@@ -253,6 +273,7 @@ def _continue_as_new(turn: Turn, a: Attributes) -> None:
             raise _Refused("UNHANDLED_DECISION")
         # the type's defaults fill the gaps, not the old run's values (API reference, for each member)
         resolved = _resolve_run(a, _registered(turn, "workflow", name, version))
+        _check_rate(turn, "ContinueAsNewWorkflowExecution")
     except _Refused as cause:
         turn.write("ContinueAsNewWorkflowExecutionFailed", {"cause": str(cause)})
         return

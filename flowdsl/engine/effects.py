@@ -208,6 +208,10 @@ def _cancel(world: World, now: int, body: Body) -> None:
     world.effects.add(target.now, "delivered", _acknowledgement(body, target, "ExternalWorkflowExecutionCancelRequested"))
 
 
+def _not_sent(world: World, now: int, body: Body) -> None:
+    _fail_initiator(world, now, body, body["event"], cause=body["cause"], also="runId")
+
+
 def _acknowledgement(body: Body, target: Execution, event_type: str) -> Body:
     return {"key": body["key"], "event": event_type, "execution": target.execution, "initiated": body["initiated"]}
 
@@ -225,7 +229,7 @@ def _fail_initiator(world: World, now: int, body: Body, event_type: str, *, caus
 
 
 def _lambda(world: World, now: int, body: Body) -> None:
-    """Start a lambda task. Without a role it cannot be started, with this cause and text (recorded)."""
+    """Start a lambda task; whoever serves the engine then calls the function. Without a role it cannot be started (recorded)."""
     execution, scheduled = world.runs.get(body["key"]), body["initiated"]
     if execution is None or scheduled not in execution.lambdas:
         return
@@ -235,21 +239,6 @@ def _lambda(world: World, now: int, body: Body) -> None:
         _append(world, now, execution, "StartLambdaFunctionFailed", attributes)
         return
     _append(world, now, execution, "LambdaFunctionStarted", {"scheduledEventId": scheduled})
-    world.effects.add(execution.now, "lambda_unknown", body)
-
-
-def _lambda_unknown(world: World, now: int, body: Body) -> None:
-    """The engine knows no functions: the outcome is the service's for a function that does not exist."""
-    execution = world.runs.get(body["key"])
-    task = None if execution is None else execution.lambdas.get(body["initiated"])
-    if task is None:
-        return
-    name = body["name"]
-    attributes = {
-        "scheduledEventId": task.scheduled_id, "startedEventId": task.started_id, "reason": "ResourceNotFoundException",
-        "details": encode({"errorMessage": f"Function not found: {name}", "errorType": "ResourceNotFoundException"}),
-    }  # fmt: skip
-    _append(world, now, execution, "LambdaFunctionFailed", attributes)
 
 
 _DELIVER: Mapping[str, Callable[[Any, int, Body], None]] = {
@@ -260,6 +249,6 @@ _DELIVER: Mapping[str, Callable[[Any, int, Body], None]] = {
     "signal": _signal,
     "cancel": _cancel,
     "delivered": _delivered,
+    "not_sent": _not_sent,
     "lambda": _lambda,
-    "lambda_unknown": _lambda_unknown,
 }

@@ -18,10 +18,11 @@ from flowdsl.engine import execution_operations, registry_operations, task_opera
 from flowdsl.engine.effects import deliver
 from flowdsl.engine.expiry import expire, give_out_again
 from flowdsl.engine.faults import engine_closed, storage_failed
+from flowdsl.engine.lambdas import Invocation, Outcome, finish, invocation
 from flowdsl.engine.quotas import Quotas
 from flowdsl.engine.store import Store
 from flowdsl.engine.validation import validate
-from flowdsl.engine.world import Operation, World
+from flowdsl.engine.world import Operation, Place, World
 from flowdsl.errors import Fault, InternalError
 from flowdsl.model.lifecycle import Refused
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Mapping
 
+    from flowdsl.engine.deadlines import Ref
     from flowdsl.engine.tasks import ListName
+    from flowdsl.engine.throttling import Throttles
 
 _OPERATIONS: Mapping[str, Operation] = {
     **registry_operations.OPERATIONS,
@@ -44,7 +47,8 @@ class Engine:
 
     `durability`: "process" (what was acknowledged survives the death of the process) or "full" (also the loss of power).
     `recover`: give out at once what a dead process had in hand, instead of waiting for its timeouts.
-    `quotas`: how much may be open; Amazon SWF's own by default. `region` and `account` appear in the ARNs of domains.
+    `quotas`: how much may be open; Amazon SWF's own by default. `throttles`: how often what may be asked; None does not throttle.
+    `region` and `account` appear in the ARNs of domains; `has_lambda=False` is a region without AWS Lambda.
     `entropy(n)`: n random bytes, for run ids; a test that wants the same run twice gives its own.
 
     Raises `FileInUse`, `NotAnEngineFile`, or `UserError` for a file that cannot be opened.
@@ -57,15 +61,17 @@ class Engine:
         durability: str = "process",
         recover: bool = False,
         quotas: Quotas | None = None,
+        throttles: Throttles | None = None,
         region: str = "us-east-1",
         account: str = "000000000000",
+        has_lambda: bool = True,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.quotas = quotas or Quotas()
         self._store = Store(path, durability)
         self._world: World | None = None
         try:
-            self._world = World(self._store, self.quotas, region=region, account=account, entropy=entropy)
+            self._world = World(self._store, self.quotas, throttles, Place(region, account, has_lambda), entropy)
         except BaseException:
             self._store.close()
             raise
@@ -73,13 +79,16 @@ class Engine:
 
     # --- the two verbs
 
-    def apply(self, now_ms: int, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def apply(self, now_ms: int, operation: str, params: Mapping[str, Any], *, counted: bool = False) -> dict[str, Any]:
         """Do one operation of SWF's API at the time `now_ms` (milliseconds since the epoch) and return its answer.
 
-        A poll never waits: without a task it answers without `taskToken`. Raises `Fault` with the service's own code.
+        A poll never waits: without a task it answers without `taskToken`; whoever makes it again for the same caller says that it is
+        `counted`, so that it is throttled once. Raises `Fault` with the service's own code.
         """
         world = self._living()
         validate(operation, params, max_bytes=self.quotas.request_bytes)
+        if not counted:
+            world.buckets.check_call(now_ms, operation, params)
         if self._recover:
             self._give_out_again(now_ms)
         handler = _OPERATIONS[operation]
@@ -150,6 +159,18 @@ class Engine:
         runs = self._living().runs
         closed, runs.closed = runs.closed, []
         return closed
+
+    def take_invocations(self) -> list[Invocation]:
+        """The functions of lambda tasks that have to be called, since the last call; after opening a file, those that are under way."""
+        world = self._living()
+        refs, world.lists.to_call = world.lists.to_call, []
+        running = ((ref, world.runs.get(ref[0])) for ref in refs)
+        return [invocation(execution, ref) for ref, execution in running if execution is not None and ref[1] in execution.lambdas]
+
+    def finish_lambda(self, now_ms: int, ref: Ref, outcome: Outcome) -> None:
+        """What became of the call of an `Invocation`. Nothing happens if its task is over by now."""
+        world = self._living()
+        self._transaction(lambda: finish(world, now_ms, ref, outcome))
 
     # --- inside
 

@@ -318,7 +318,8 @@ def _child_closed(e: Execution, event_id: int, at: int, a: dict[str, Any]) -> No
 
 
 def _lambda_scheduled(e: Execution, event_id: int, at: int, a: dict[str, Any]) -> None:
-    e.lambdas[event_id] = Lambda(event_id, a["id"], at, int(a.get("startToCloseTimeout") or LAMBDA_LONGEST) * 1000)
+    length = int(a.get("startToCloseTimeout") or LAMBDA_LONGEST) * 1000
+    e.lambdas[event_id] = Lambda(event_id, a["id"], a["name"], a.get("input") or "{}", at, length)
 
 
 def _lambda_started(e: Execution, event_id: int, at: int, a: dict[str, Any]) -> None:

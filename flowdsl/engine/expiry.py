@@ -64,7 +64,7 @@ def give_out_again(world: World, now: int) -> None:
     """
     for key, event in sorted(world.lists.in_hand):
         execution = world.runs.get(key)
-        if execution is None:
+        if execution is None or event in execution.lambdas:  # its function is called again, see `lambdas.py`
             continue
         activity = execution.activities.get(event)
         if activity is not None and activity.attributes["heartbeatTimeout"] == "NONE":

@@ -115,8 +115,8 @@ def type_not_deprecated() -> Fault:
 
 
 def already_started() -> Fault:
-    """An open execution has the workflow id. The real text is empty; it never names the run."""
-    return Fault("WorkflowExecutionAlreadyStartedFault", "Already Started")
+    """An open execution has the workflow id. The text is empty (seen in 2026; in 2015 it was "Already Started"); it never names the run."""
+    return Fault("WorkflowExecutionAlreadyStartedFault", "")
 
 
 def default_undefined(member: str) -> Fault:
@@ -127,6 +127,11 @@ def default_undefined(member: str) -> Fault:
 def limit_exceeded(what: str) -> Fault:
     """A quota is used up."""
     return Fault("LimitExceededFault", what)
+
+
+def throttled() -> Fault:
+    """An API's rate is used up; the same call may succeed in a moment."""
+    return Fault("ThrottlingException", "Rate exceeded", retryable=True)
 
 
 def too_many_tags() -> Fault:

@@ -106,6 +106,8 @@ class Lambda:
 
     scheduled_id: int
     lambda_id: str
+    name: str
+    payload: str
     at: int
     length: int
     started_id: int = 0

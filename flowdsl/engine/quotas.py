@@ -1,13 +1,13 @@
 """The quotas of Amazon SWF that the engine keeps, as one value that a test can scale down.
 
 Rule 1: the defaults are those of the developer guide's page "Amazon SWF Quotas"; an embedded engine keeps the open counts and
-        the history limit, because programs must see them before they meet them on AWS. Request rates are not throttled here.
+        the history limit, because programs must see them before they meet them on AWS. Request rates are `throttling.py`'s.
 Rule 2: quotas are an argument of the engine, never an environment variable: two engines in one process may differ.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from flowdsl import limits
 
@@ -38,3 +38,16 @@ class Quotas:
     resource_tags: int = limits.RESOURCE_TAGS
     #: bytes of one request
     request_bytes: int = limits.REQUEST_BYTES
+
+    def scaled(self, factor: float) -> Quotas:
+        """The same with every count `factor` times as large, and at least 1; a history keeps room for an execution that does nothing.
+
+        The size of a request is no count and stays.
+        """
+        counts = {field.name: max(1, int(getattr(self, field.name) * factor)) for field in fields(self)}
+        counts["history_events"] = max(_SHORTEST_HISTORY, counts["history_events"])
+        return replace(self, **counts | {"request_bytes": self.request_bytes})
+
+
+#: started, a decision task scheduled, started and completed, closed; and the events that a close at the limit needs
+_SHORTEST_HISTORY = 10

@@ -54,7 +54,11 @@ def _register_domain(world: World, now: int, p: Params) -> Answer:
 
 
 def _domain_info(world: World, domain: Domain) -> Answer:
-    info = {"name": domain.name, "status": domain.status, "arn": f"arn:aws:swf:{world.region}:{world.account}:/domain/{domain.name}"}
+    info = {
+        "name": domain.name,
+        "status": domain.status,
+        "arn": f"arn:aws:swf:{world.place.region}:{world.place.account}:/domain/{domain.name}",
+    }
     if domain.description is not None:
         info["description"] = domain.description
     return info
@@ -148,7 +152,7 @@ def _register_type(kind: str) -> Operation:
         (count,) = world.store.one("SELECT count(*) FROM types WHERE domain = ? AND kind = ?", (domain.name, kind))
         if count >= world.quotas.types:
             raise limit_exceeded(f"Too many {kind} types")
-        defaults = {name: value for name, value in p.items() if name.startswith("default") and value is not None}
+        defaults = {name: value for name, value in p.items() if name.startswith("default") and value not in (None, "")}
         new = Type(domain.name, kind, p["name"], p["version"], REGISTERED, p.get("description"), now, None, defaults)
         world.catalogue.save_type(new)
         return {}

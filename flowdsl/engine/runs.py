@@ -74,6 +74,8 @@ class Runs:
             ref = execution, event
             if due is not None:
                 self._deadlines.put(ref, due)
+            if kind == "L" and started:
+                self._lists.call(ref)
             if kind not in "DA":
                 continue
             if started:
@@ -237,6 +239,8 @@ class Runs:
             if started:
                 if kind in "DA":
                     self._lists.hand_out((key, event))
+                elif kind == "L":
+                    self._lists.call((key, event))
             elif kind == "A":
                 self._lists.put(("A", execution.domain, task_list or ""), priority, at, (key, event))
         waiting = execution.waiting

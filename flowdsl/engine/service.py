@@ -4,7 +4,9 @@ Rule 1: one lock. The engine is touched by whoever holds it; answers and callbac
 Rule 2: a poll without a task waits in its list's queue. A task that appears is handed to the first poll in that queue, and its answer
         goes to that caller alone: nobody asks twice, nobody is woken for nothing, and a cancelled poll never gets a task.
 Rule 3: a poll waits 60 seconds by the clock, then it gets the empty answer. `close` gives it at once.
-Rule 4: after every operation what is due is done (`_settle`), so that effects follow at once. On a real clock one thread sleeps until the
+Rule 4: functions of lambda tasks are called in threads of their own (`callers.py`), never under the lock; who cannot be called fails as a
+        function that does not exist.
+Rule 5: after every operation what is due is done (`_settle`), so that effects follow at once. On a real clock one thread sleeps until the
         next deadline; a virtual clock calls `settle` itself.
 """
 
@@ -16,8 +18,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
+from flowdsl.engine.callers import Callers, Functions
 from flowdsl.engine.clocks import Clock, SystemClock
 from flowdsl.engine.faults import limit_exceeded
+from flowdsl.engine.lambdas import Invocation, Outcome, unknown_function
 from flowdsl.errors import Fault
 
 if TYPE_CHECKING:
@@ -63,8 +67,10 @@ class Ticket:
 class Service:
     """An `Engine` that anybody may call from any thread. It owns the engine and closes it."""
 
-    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+    def __init__(self, engine: Engine, clock: Clock | None = None, *, functions: Functions | None = None) -> None:
+        """`functions` calls the functions of lambda tasks: an `Invocation` in, a `Returned` or `Failed` out; None knows no function."""
         self._engine = engine
+        self._callers = Callers(functions, self._finish_lambda)
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
@@ -122,7 +128,7 @@ class Service:
         """Call `callback()` once when that run is closed; at once if it is. Raises `Fault` for an unknown run."""
         named = {"domain": domain, "execution": {"workflowId": workflow_id, "runId": run_id}}
         with self._lock:
-            answer = self._engine.apply(self._clock.now_ms(), "DescribeWorkflowExecution", named)
+            answer = self._engine.apply(self._clock.now_ms(), "DescribeWorkflowExecution", named, counted=True)
             is_open = answer["executionInfo"]["executionStatus"] == "OPEN"
             if is_open:
                 self._watchers.setdefault((domain, workflow_id, run_id), []).append(callback)
@@ -135,6 +141,7 @@ class Service:
             if self._closed:
                 return
             self._closed = True
+            self._callers.close()
             for ticket in list(self._waiting):
                 self._answer(ticket, dict(_POLLS[ticket.operation][1]))
             outbox = self._take_outbox()
@@ -205,12 +212,38 @@ class Service:
             self._leave(ticket)
             return waiting
 
+    # --- lambda tasks
+
+    def _finish_lambda(self, call: Invocation, outcome: Outcome) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._end_call(call, outcome)
+            self._settle()
+            outbox = self._take_outbox()
+        _deliver(outbox)
+
+    def _end_call(self, call: Invocation, outcome: Outcome) -> None:
+        try:
+            self._engine.finish_lambda(self._clock.now_ms(), call.ref, outcome)
+        except Fault:
+            _log.exception("the outcome of the lambda function %r could not be written; its task times out", call.name)
+
+    def _begin_calls(self) -> bool:
+        """Whether something was written: calls that fail at once."""
+        unknown = [call for call in self._engine.take_invocations() if not self._callers.begin(call)]
+        for call in unknown:
+            self._end_call(call, unknown_function(call.name))
+        return bool(unknown)
+
     # --- under the lock: what is due
 
     def _settle(self) -> None:
         while not self._closed:
             now = self._clock.now_ms()
             self._tick(now)
+            if self._begin_calls():
+                continue
             self._hand_over(now)
             self._end_polls(now)
             self._tell_closed()
@@ -243,7 +276,7 @@ class Service:
             while (queue := self._queues.get(name)) is not None:
                 ticket = next(iter(queue))
                 try:
-                    answer = self._engine.apply(now, ticket.operation, ticket.params)
+                    answer = self._engine.apply(now, ticket.operation, ticket.params, counted=True)
                 except Exception as error:  # its caller has to see it, like any other refusal
                     self._answer(ticket, error)
                     continue
@@ -285,12 +318,13 @@ class Service:
     def _run_timer(self) -> None:
         while True:
             with self._lock:
-                self._sleep()
                 if self._closed:
                     return
-                self._settle()
+                self._settle()  # at once at the beginning: functions may have to be called that a dead process was calling
                 outbox = self._take_outbox()
             _deliver(outbox)
+            with self._lock:
+                self._sleep()
 
     def _sleep(self) -> None:
         now, due = self._clock.now_ms(), self._next_due()

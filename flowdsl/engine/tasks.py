@@ -4,7 +4,8 @@ Rule 1: decision tasks and activity tasks live in separate lists, even where the
         names it.
 Rule 2: higher priority first, then the older task, then the smaller ids: the same order after a restart.
 Rule 3: a waiting decision task is on its list only while none of its execution is started; `runs.py` puts it there.
-Rule 4: `fresh` collects the lists that got a task, so that whoever waits can be served without asking again and again.
+Rule 4: `fresh` collects the lists that got a task, so that whoever waits can be served without asking again and again. `to_call` is the
+        same for lambda tasks: they are on no list, and in hand from their start on.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ _Entry = tuple[int, int, Ref]
 class TaskLists:
     """What can be handed out now, and what is in somebody's hand."""
 
-    __slots__ = ("_heaps", "_place", "fresh", "in_hand", "sizes")
+    __slots__ = ("_heaps", "_place", "fresh", "in_hand", "sizes", "to_call")
 
     def __init__(self) -> None:
         self._heaps: dict[ListName, list[_Entry]] = {}
         self._place: dict[Ref, ListName] = {}
         #: tasks that can be handed out, by list
         self.sizes: dict[ListName, int] = {}
-        #: started tasks of both kinds
+        #: started tasks of every kind
         self.in_hand: set[Ref] = set()
         self.fresh: list[ListName] = []
+        self.to_call: list[Ref] = []
 
     def put(self, name: ListName, priority: int, at: int, ref: Ref) -> None:
         """Make a task available; nothing happens if it is already."""
@@ -58,6 +60,12 @@ class TaskLists:
         """The task is started."""
         self.discard(ref)
         self.in_hand.add(ref)
+
+    def call(self, ref: Ref) -> None:
+        """The lambda task is started: its function has to be called."""
+        if ref not in self.in_hand:
+            self.in_hand.add(ref)
+            self.to_call.append(ref)
 
     def first(self, name: ListName) -> Ref | None:
         """The task that the next poll of this list gets."""

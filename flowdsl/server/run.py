@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
@@ -47,6 +47,10 @@ def serve(
     durability: Literal["process", "full"] = "process",
     credentials: str | None = None,
     out: TextIO | None = None,
+    functions: Sequence[str] = (),
+    quotas: Sequence[str] = (),
+    scale: float = 1.0,
+    throttle: bool = False,
 ) -> None:
     """Serve the engine file `path` until SIGTERM or SIGINT; everything is stored when this returns.
 
@@ -58,19 +62,27 @@ def serve(
         credentials: `access_key:secret`; None asks the environment's `FLOWDSL_SERVER_CREDENTIALS`. With credentials the AWS signature of
             every call is verified.
         out: where the two environment lines go; None is stdout.
+        functions: what lambda tasks call: texts `NAME=MODULE:FUNCTION` or `NAME=URL` (see `functions.py`).
+        quotas: texts `NAME=NUMBER` (see `flowdsl.engine.Quotas`).
+        scale: all other quotas, and the rates, are so many times Amazon SWF's own.
+        throttle: whether the rates of Amazon SWF are kept.
 
     Raises:
-        UserError: no credentials for an open address, or the address cannot be had.
+        UserError: no credentials for an open address, the address cannot be had, or one of the texts is wrong.
         FileInUse, NotAnEngineFile: see `flowdsl.engine.Engine`.
     """
     from flowdsl.engine import Engine  # noqa: PLC0415 - `ThreadedServer` serves what it is given and needs no engine of its own
     from flowdsl.engine import Service as EngineService  # noqa: PLC0415 - as above
+    from flowdsl.server import choices  # noqa: PLC0415 - as above
 
+    called = choices.functions(functions)
+    kept = choices.quotas(quotas, scale)
     text = os.environ.get(guard.CREDENTIALS_VARIABLE) if credentials is None else credentials
     keys = guard.Credentials.parse(text) if text else None
     with _listening(host, port, keys) as listener:
         _allow_many_files()
-        service = EngineService(Engine(path, durability=durability))
+        engine = Engine(path, durability=durability, quotas=kept, throttles=choices.throttles(scale, wanted=throttle))
+        service = EngineService(engine, functions=called)
         url = _url(listener)
         server = _Server(listener, service, keys, lambda: _announce(url, keys, out or sys.stdout))
         with _until_signalled(server.stop):

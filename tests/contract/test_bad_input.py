@@ -400,7 +400,7 @@ def test_an_id_that_is_running_with_other_input_says_how_to_wait_for_it(stage):
     own = new_id("taken")
     first = stage.start(waits.options(id=own), 1)
     if not stage.durable:
-        wait_for(lambda: flowdsl.local.find(own))
+        wait_for(lambda: flowdsl.local.running.find(own))
     with pytest.raises(AlreadyRunning, match=own) as caught:
         stage.run(waits.options(id=own), 2)
     assert "another id" in str(caught.value)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from contract_stage import DURABLE, HANDLES, causes, events, new_id, wait_for
 
+import flowdsl.local.running
 from flowdsl import ActivityFailed, ChildFailed, activity, gather, info, signal, sleep, workflow
 
 
@@ -121,41 +125,80 @@ def parent_of_waiting(child_id: str) -> str:
         return f"{error.status}: {error.reason}"
 
 
+def child_begins(stage, execution, child_id):
+    if stage.durable:
+        wait_for(lambda: events(execution, "ChildWorkflowExecutionStarted"))
+    else:
+        wait_for(lambda: flowdsl.local.running.find(child_id))
+
+
 @pytest.mark.stages(*DURABLE)
 def test_a_terminated_child_raises_child_failed(stage):
     child_id = new_id("child")
     execution = stage.start(parent_of_waiting, child_id)
-    wait_for(lambda: events(execution, "ChildWorkflowExecutionStarted"))
+    child_begins(stage, execution, child_id)
     stage.attach(child_id).terminate("enough")
     assert execution.result().startswith("TERMINATED")
 
 
-@pytest.mark.stages(*DURABLE)
+@pytest.mark.stages(*HANDLES)
 def test_a_child_is_signalled_by_its_id(stage):
     child_id = new_id("child")
     execution = stage.start(parent_of_waiting, child_id)
-    wait_for(lambda: events(execution, "ChildWorkflowExecutionStarted"))
-    stage.attach(child_id).signal(released)
+    child_begins(stage, execution, child_id)
+    released.send(child_id)
     assert execution.result() == "released"
 
 
 @workflow
-def slow_child() -> None:
-    sleep(3600)
+def signals_its_child(child_id: str) -> list[object]:
+    one = waiting_child.options(id=child_id).start()
+    two = slow_child.start(0.01)
+    before = double(2)
+    gather(two)
+    released.send(child_id)
+    return [before, one.result(), two.result()]
+
+
+def test_siblings_and_the_parent_go_on_while_a_child_waits(stage):
+    assert stage.run(signals_its_child, new_id("child")) == [4, "released", None]
 
 
 @workflow
-def impatient_parent() -> str:
+def waits_in_turn(seconds: float) -> int:
+    sleep(seconds)
+    return int(seconds > 0)
+
+
+@workflow
+async def coroutine_of_children(seconds: list[float]) -> list[int]:
+    return await asyncio.gather(*[_awaited(waits_in_turn.start(s)) for s in seconds])
+
+
+async def _awaited(promise: Any) -> int:
+    return await promise
+
+
+def test_a_coroutine_awaits_several_children_at_once(stage):
+    assert stage.run(coroutine_of_children, [0.02, 0.01, 0]) == [1, 1, 0]
+
+
+@workflow
+def slow_child(seconds: float = 3600) -> None:
+    sleep(seconds)
+
+
+@workflow
+def impatient_parent(timeout: float) -> str:
     try:
-        slow_child.options(timeout=60)()
+        slow_child.options(timeout=timeout)()
     except ChildFailed as error:
         return error.status
     return "in time"
 
 
-@pytest.mark.stages(*DURABLE)
 def test_a_child_that_takes_too_long_raises_child_failed(stage):
-    assert stage.run(impatient_parent) == "TIMED_OUT"
+    assert stage.run(impatient_parent, stage.seconds(60) / 30) == "TIMED_OUT"
 
 
 @workflow
@@ -167,10 +210,11 @@ def takes_an_id(own_id: str) -> str:
     return ""
 
 
-@pytest.mark.stages(*DURABLE)
+@pytest.mark.stages(*HANDLES)
 def test_a_child_with_the_id_of_an_open_execution_is_not_started(stage):
     taken = new_id()
     other = stage.start(waiting_child.options(id=taken))
+    wait_for(lambda: stage.durable or flowdsl.local.running.find(taken))
     assert stage.run(takes_an_id, taken) == "NOT_STARTED: WORKFLOW_ALREADY_RUNNING"
     other.signal(released)
     assert other.result() == "released"

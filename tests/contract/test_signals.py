@@ -176,7 +176,7 @@ def test_a_workflow_sends_signals_to_another_one(stage):
     target = new_id("target")
     execution = stage.start(approvals.options(id=target), 2)
     if not stage.durable:
-        wait_for(lambda: flowdsl.local.find(target))
+        wait_for(lambda: flowdsl.local.running.find(target))
     assert stage.run(sender, target, 2) == ["0", "1", "True"]
     assert execution.result() == ["sender 0/1", "sender 1/1"]
 
@@ -188,7 +188,7 @@ def test_a_client_sends_signals_by_the_id(stage, monkeypatch):
     if stage.durable:
         _by_default(stage.backend, monkeypatch)
     else:
-        wait_for(lambda: flowdsl.local.find(target))
+        wait_for(lambda: flowdsl.local.running.find(target))
     approved.send(target, by="client")
     assert execution.result() == "client/1"
     with pytest.raises(SignalFailed, match=r"no .*open|no local workflow") as caught:

@@ -1,4 +1,4 @@
-"""Makes `engine_kit` importable: with importlib's import mode the folder of a test is not on the path."""
+"""Makes `engine_kit` importable (with importlib's import mode the folder of a test is not on the path), and judges every answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,22 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from engine_kit import Swf
+from judge import judge
+
+from flowdsl.engine import Engine
+
+
+@pytest.fixture(autouse=True)
+def _every_answer_is_judged(monkeypatch):
+    """Whatever an engine of these tests answers fits botocore's model, comes over the wire, and says only true things of events."""
+    apply = Engine.apply
+
+    def judged(self, now_ms, operation, params, **more):
+        answer = apply(self, now_ms, operation, params, **more)
+        judge(operation, answer)
+        return answer
+
+    monkeypatch.setattr(Engine, "apply", judged)
 
 
 @pytest.fixture

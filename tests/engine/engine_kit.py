@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowdsl.engine import Engine, Quotas
+from flowdsl.engine import Engine
 from flowdsl.errors import Fault
 from flowdsl.model.history import History
 from flowdsl.model.lifecycle import EVENTS, Lives, attributes
@@ -48,17 +48,17 @@ class Swf:
 
     domain = "dom"
 
-    def __init__(self, path: Any = ":memory:", *, quotas: Quotas | None = None, restart: bool = False, durability: str = "process") -> None:
+    def __init__(self, path: Any = ":memory:", *, restart: bool = False, **given: Any) -> None:
+        """`given` is what an `Engine` takes: quotas, durability, throttles and so on."""
         self.path = path
-        self.quotas = quotas
+        self.given = given
         self.restart = restart
-        self.durability = durability
         self.now = START
         self.engine = self._open()
         self.runs: list[tuple[str, str]] = []
 
     def _open(self, **more: Any) -> Engine:
-        return Engine(self.path, quotas=self.quotas, durability=self.durability, **more)
+        return Engine(self.path, **self.given | more)
 
     def reopen(self, **more: Any) -> None:
         """Close the engine and open its file again."""

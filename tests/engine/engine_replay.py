@@ -13,6 +13,7 @@ from engine_kit import START, Swf, check_history
 from flowdsl.engine.codec import decode
 from flowdsl.engine.effects import deliver
 from flowdsl.engine.expiry import expire
+from flowdsl.engine.lambdas import Failed, Returned
 from flowdsl.engine.shapes import SHAPES
 from flowdsl.model.lifecycle import DECISIONS, EVENTS, attributes, attributes_key
 
@@ -22,15 +23,30 @@ Event = Mapping[str, Any]
 _OPAQUE = frozenset({"runId", "newExecutionRunId", "continuedExecutionRunId"})
 
 
-class NotFeasible(Exception):
-    """The recording needs something that the engine cannot be given; the message says what."""
+def _from_the_first(events: list[Event]) -> list[Event]:
+    """The events, and before them the start that a page without it implies: its time and configuration are what later events say."""
+    if events[0]["eventType"] == "WorkflowExecutionStarted":
+        return events
+    scheduled, closed = events[0], events[-1]
+    assert closed["eventType"] == "WorkflowExecutionTimedOut"
+    started = {
+        "childPolicy": attributes(closed)["childPolicy"],
+        "executionStartToCloseTimeout": str(int(closed["eventTimestamp"] - scheduled["eventTimestamp"])),
+        "parentInitiatedEventId": 0,
+        "taskList": attributes(scheduled)["taskList"],
+        "taskStartToCloseTimeout": attributes(scheduled)["startToCloseTimeout"],
+        "workflowType": {"name": "on another page", "version": "1"},
+    }
+    kind = "WorkflowExecutionStarted"
+    first = {"eventId": 1, "eventType": kind, attributes_key(kind): started, "eventTimestamp": scheduled["eventTimestamp"]}
+    return [first, *events]
 
 
 class Replay:
     """One recording on its way through an engine."""
 
     def __init__(self, recording: Mapping[str, Any]) -> None:
-        self.events: list[Event] = recording["events"]
+        self.events: list[Event] = _from_the_first(recording["events"])
         self.timed = all("eventTimestamp" in event for event in self.events)
         self.swf = Swf(":memory:")
         self.run_id = ""
@@ -55,8 +71,6 @@ class Replay:
 
     def run(self) -> list[dict[str, Any]]:
         """Feed everything; the history that came out."""
-        if self.events[0]["eventType"] != "WorkflowExecutionStarted":
-            raise NotFeasible("the recording is a page without its first event")
         self._prepare()
         index = 0
         while index < len(self.events):
@@ -262,13 +276,20 @@ class Replay:
             }[kind]
             sent = {name: given[name] for name in ("result", "reason", "details") if name in given}
             task = self.swf.here("PollForDecisionTask", taskList=initiated["taskList"])
-            if task.get("workflowExecution", {}).get("workflowId") != named:
-                raise NotFeasible("the child shares its parent's task list")
+            assert task["workflowExecution"]["workflowId"] == named, "the child has a task list of its own"
             self.swf.respond(task, {"decisionType": decision_type, DECISIONS[decision_type].key: sent})
         self._wait_for(event)
 
-    def _lambda_started(self, event: Event) -> None:
-        raise NotFeasible("the engine has no lambda functions yet")
+    def _lambda_called(self, event: Event) -> None:
+        """The function does what the recording says it did."""
+        given, engine = attributes(event), self.swf.engine
+        called = [call.ref for call in engine.take_invocations()]
+        assert called == [(self._key(), given["scheduledEventId"])], "the engine does not ask for this call"
+        answered = Returned(given["result"]) if "result" in given else Failed(given["reason"], given["details"])
+        engine.finish_lambda(self.swf.now, called[0], answered)
+
+    def _key(self) -> int:
+        return self.swf.engine._world.runs.key_of(self.swf.domain, self.workflow_id, self.run_id)
 
     def _wait_for(self, event: Event) -> None:
         """An event that the service writes by itself. Nothing but it may happen now: several things may be due at once, and the
@@ -306,7 +327,7 @@ class Replay:
     def _leads_to(self, event: Event, effect: tuple[int, int, str, str]) -> bool:
         """Whether delivering this effect writes this event, or is on the way to it."""
         event_type, given, body = event["eventType"], attributes(event), decode(effect[3])
-        wanted = given.get("externalInitiatedEventId") or given.get("initiatedEventId")
+        wanted = given.get("externalInitiatedEventId") or given.get("initiatedEventId") or given.get("scheduledEventId")
         if wanted and wanted != (body.get("initiated") or body["attributes"]["initiatedEventId"]):
             return False
         kinds = {
@@ -331,7 +352,8 @@ _FEED: Mapping[str, Callable[[Replay, Event], None]] = {
     "ChildWorkflowExecutionCanceled": Replay._child_closed,
     "ChildWorkflowExecutionTerminated": Replay._child_closed,
     "ChildWorkflowExecutionTimedOut": Replay._child_closed,
-    "LambdaFunctionStarted": Replay._lambda_started,
+    "LambdaFunctionCompleted": Replay._lambda_called,
+    "LambdaFunctionFailed": Replay._lambda_called,
 }
 
 
@@ -351,4 +373,4 @@ def comparable(event: Event, *, timed: bool) -> dict[str, Any]:
     return shown | ({"eventTimestamp": event["eventTimestamp"]} if timed else {})
 
 
-__all__ = ["START", "NotFeasible", "Replay", "attributes_key", "comparable"]
+__all__ = ["START", "Replay", "attributes_key", "comparable"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from engine_kit import START, activity, child, complete, decision, timer
 
+from flowdsl.engine import Returned
 from flowdsl.errors import Fault
 
 
@@ -233,17 +234,21 @@ def _external_events():
         swf.here("TerminateWorkflowExecution", workflowId="child")
         swf.tick()
 
-    return {f.__name__: f for f in (signal, cancel, activity_done, timer_fires, child_closes)}
+    def function_done(swf, state):
+        swf.engine.finish_lambda(swf.now, state["call"].ref, Returned("1"))
+
+    return {f.__name__: f for f in (signal, cancel, activity_done, timer_fires, child_closes, function_done)}
 
 
 @pytest.mark.parametrize("event", _external_events().values(), ids=_external_events())
 @pytest.mark.parametrize("when", ["before the task is started", "while it is started", "after it is completed"])
 @pytest.mark.parametrize("answer", ["nothing", "schedule", "close"])
 def test_race_matrix(swf, event, when, answer):
-    run = swf.start(executionStartToCloseTimeout="9000", taskStartToCloseTimeout="NONE")
-    swf.decide(activity(), timer("t1", 10), child())
+    role = "arn:aws:iam::000000000000:role/r"
+    run = swf.start(executionStartToCloseTimeout="9000", taskStartToCloseTimeout="NONE", lambdaRole=role)
+    swf.decide(activity(), timer("t1", 10), child(), decision("ScheduleLambdaFunction", id="l", name="f"))
     swf.tick()
-    state = {"activity": swf.poll_activity()}
+    state = {"activity": swf.poll_activity(), "call": swf.engine.take_invocations()[0]}
     answers = {"nothing": (), "schedule": (timer("t2", 100),), "close": (complete(),)}[answer]
     if when == "before the task is started":
         event(swf, state)

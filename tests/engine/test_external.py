@@ -196,28 +196,3 @@ def test_lists_of_the_two_kinds_are_separate(swf):
     assert "taskToken" not in swf.poll_activity("same")
     assert swf.here("CountPendingActivityTasks", taskList={"name": "same"}) == {"count": 0, "truncated": False}
     assert swf.here("CountPendingDecisionTasks", taskList={"name": "same"}) == {"count": 1, "truncated": False}
-
-
-# --- lambda tasks
-
-
-def test_a_lambda_task_without_a_role_cannot_be_started(swf):
-    run = swf.start()
-    swf.decide(decision("ScheduleLambdaFunction", id="l", name="f", input="i"))
-    assert swf.last(run, "LambdaFunctionScheduled") == {"id": "l", "name": "f", "input": "i", "decisionTaskCompletedEventId": 4}
-    assert swf.describe("w", run)["openCounts"]["openLambdaFunctions"] == 1
-    swf.tick()
-    assert swf.types(run, last=2) == ["StartLambdaFunctionFailed", "DecisionTaskScheduled"]
-    assert swf.last(run, "StartLambdaFunctionFailed") == {
-        "scheduledEventId": 5,
-        "cause": "ASSUME_ROLE_FAILED",
-        "message": "No IAM role is attached to the current workflow execution.",
-    }
-
-
-def test_a_lambda_task_with_a_role_finds_no_function(swf):
-    run = swf.start(lambdaRole="arn:aws:iam::000000000000:role/r")
-    swf.decide(decision("ScheduleLambdaFunction", id="l", name="f"))
-    swf.tick()
-    assert swf.types(run, last=3) == ["LambdaFunctionStarted", "LambdaFunctionFailed", "DecisionTaskScheduled"]
-    assert swf.last(run, "LambdaFunctionFailed")["reason"] == "ResourceNotFoundException"

@@ -1,4 +1,4 @@
-"""Every cause with which a decision fails (but rates and permissions, which the engine does not have), each followed by a decision task."""
+"""What a decision that fails writes and leaves, cause by cause; `test_everything.py` sees to it that no cause is forgotten."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def memory_agrees_with_the_file(self):
         world = self.swf.engine._world
-        again = World(world.store, world.quotas, region=world.region, account=world.account, entropy=world.entropy)
+        again = World(world.store, world.quotas, None, world.place, world.entropy)
         assert indexes(again) == indexes(world)
         for key in list(world.runs._cache):
             live, rebuilt = world.runs.get(key), again.runs.get(key)

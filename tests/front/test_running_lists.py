@@ -83,8 +83,8 @@ def task_list_of(execution: Any) -> str:
 def test_run_does_not_wait_for_open_polls_and_its_pollers_serve_the_next_run(backend: Swf, service: Watched) -> None:
     before = threading.active_count()
     assert [run(flow, number, backend=backend) for number in range(50)] == [2 * number for number in range(50)]
-    assert len(pollers()) <= 3  # a decider, an activity thread that polls, and one that has just worked
-    assert threading.active_count() <= before + 8  # and the heart of the worker, and the server's own
+    assert len(pollers()) <= 1 + 8  # of one list: its decider, and at most as many activity threads as it has slots
+    assert threading.active_count() <= before + 1 + 8 + 5  # and the heart of the worker, and the server's own
     assert len(set(lists_of_all(backend))) == 1
     assert service.made["StartWorkflowExecution"] == 50
 
@@ -218,3 +218,17 @@ def test_nothing_is_said_of_an_execution_that_waits_for_a_signal_or_works(backen
         threading.Event().wait(0.001)
     assert execution.result() == "on"
     assert said[:3] == [False] * 3
+
+
+def test_nothing_is_said_while_somebody_has_the_decision_task(backend: Swf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "NO_WORKER_AFTER", 0.0)
+    own = Swf(endpoint_url=backend.endpoint_url, serve=False, task_list="by hand")
+    execution = start(waiting, backend=own)
+    try:
+        assert execution._warn_if_nobody_polls()
+        connect(own).transport.call("PollForDecisionTask", {"domain": own.domain, "taskList": {"name": "by hand"}})
+        execution.signal(go, "a second task waits for the end of the first one, not for a poll")
+        assert not execution._warn_if_nobody_polls()
+    finally:
+        execution.terminate()
+        disconnect(own)

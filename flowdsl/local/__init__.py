@@ -1,0 +1,1 @@
+"""The same calls, run now, in this process: nothing is stored."""
