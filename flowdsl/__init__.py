@@ -27,6 +27,7 @@ from flowdsl.errors import (
     NonRetryable,
     NotAnEngineFile,
     NotInstalled,
+    NotRecorded,
     NotSerializable,
     PayloadLost,
     PythonMismatch,
@@ -39,7 +40,7 @@ from flowdsl.errors import (
     WorkflowTerminated,
     WorkflowTimedOut,
 )
-from flowdsl.lang.api import continue_as_new, heartbeat, info, logger, mark, now, publish, sleep, sleep_until, spawn, wait_until
+from flowdsl.lang.api import continue_as_new, heartbeat, info, logger, mark, now, patched, publish, sleep, sleep_until, spawn, wait_until
 from flowdsl.lang.blocks import scope, shield, timeout
 from flowdsl.lang.context import Call, Info, install_direct
 from flowdsl.lang.definitions import (
@@ -63,7 +64,8 @@ from flowdsl.lang.registry import Registry, default_registry
 if TYPE_CHECKING:
     from flowdsl.backends import Embedded, Local, Swf
     from flowdsl.client import Execution
-    from flowdsl.running import attach, executions, run, start
+    from flowdsl.manual import complete, fail, still_alive
+    from flowdsl.running import attach, executions, run, signal_with_start, start
     from flowdsl.worker import Worker
 
 __version__ = "0.1.0"
@@ -71,6 +73,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "run": "running", "start": "running", "attach": "running", "executions": "running",
+    "signal_with_start": "running",
+    "complete": "manual", "fail": "manual", "still_alive": "manual",
     "Execution": "client", "Worker": "worker", "Local": "backends", "Embedded": "backends", "Swf": "backends",
 }  # fmt: skip
 
@@ -123,6 +127,7 @@ __all__ = [
     "NonRetryable",
     "NotAnEngineFile",
     "NotInstalled",
+    "NotRecorded",
     "NotSerializable",
     "PayloadLost",
     "Promise",
@@ -146,9 +151,11 @@ __all__ = [
     "as_completed",
     "attach",
     "cached",
+    "complete",
     "continue_as_new",
     "default_registry",
     "executions",
+    "fail",
     "first",
     "gather",
     "heartbeat",
@@ -157,15 +164,18 @@ __all__ = [
     "mark",
     "nondeterministic",
     "now",
+    "patched",
     "publish",
     "run",
     "scope",
     "shield",
     "signal",
+    "signal_with_start",
     "sleep",
     "sleep_until",
     "spawn",
     "start",
+    "still_alive",
     "timeout",
     "timer",
     "wait_until",

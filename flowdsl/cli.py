@@ -1,4 +1,4 @@
-"""The command line: `flowdsl run | worker | server | key | gc`.
+"""The command line: `flowdsl run | worker | check | complete | server | key | gc`.
 
 Rule 1: this file only reads arguments and prints. Each command imports what it needs when it is called: `flowdsl --help` loads neither
         boto3 nor the engine nor the server.
@@ -24,7 +24,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from flowdsl import targets
-from flowdsl.errors import DefinitionError, UserError, WorkflowFailed
+from flowdsl.errors import DefinitionError, Fault, UserError, WorkflowFailed
 
 FAILED = 1
 USAGE = 2
@@ -108,6 +108,47 @@ def worker(target_names: tuple[str, ...], task_list: str | None, activities: int
         server = Worker(*modules, backend=backend, task_list=task_list, activities=activities, deciders=deciders)
         click.echo(f"serving the task list {server.task_list!r}; SIGTERM or Ctrl-C finishes the work in hand and ends", err=True)
         server.run()
+
+
+@main.command()
+@click.argument("target_names", metavar="TARGET...", nargs=-1, required=True)
+def check(target_names: tuple[str, ...]) -> None:
+    """Read the workflows of the TARGETs and name each line that reaches for what is not recorded.
+
+    Exit code 1 if there is one.
+    """
+    with _usage_errors():
+        modules = [module for name in target_names for module in _load(name)]
+    from flowdsl.checking import check as check_modules  # noqa: PLC0415 - rule 1
+
+    found = check_modules(*modules)
+    for finding in found:
+        click.echo(str(finding))
+    if found:
+        sys.exit(FAILED)
+
+
+@main.command()
+@click.argument("token")
+@click.argument("value", required=False)
+@click.option("--fail", "reason", metavar="REASON", help="End it with this reason instead of a value.")
+@_backend_options
+def complete(token: str, value: str | None, reason: str | None, **choice: str | None) -> None:
+    """End a manual activity by its task TOKEN, with a VALUE (JSON where it parses, else a string) or a failure."""
+    with _usage_errors():
+        if reason is not None and value is not None:
+            raise DefinitionError("give a VALUE or --fail REASON, not both")
+        backend = _backend(**choice)
+        from flowdsl import manual  # noqa: PLC0415 - rule 1
+
+        try:
+            if reason is not None:
+                manual.fail(token, reason, backend=backend)
+            else:
+                manual.complete(token, None if value is None else _argument(value), backend=backend)
+        except Fault as fault:
+            click.echo(f"Error: {fault}", err=True)
+            sys.exit(FAILED)
 
 
 @main.command()

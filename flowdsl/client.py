@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flowdsl.errors import Cancelled, DefinitionError, Fault, WorkflowFailed, WorkflowTerminated, WorkflowTimedOut
 from flowdsl.lang.registry import default_registry
 from flowdsl.model.lifecycle import attributes
+from flowdsl.replay.operations import with_own_id
 from flowdsl.workers.decider import read_context
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ class Execution:
         context = read_context(self.describe().get("latestExecutionContext"))
         return self._connection.values.decode_plain(self._definition_of().name, "published", context.get("published"))
 
+    def blocked(self) -> str | None:
+        """Why no decision can be made for it now (its code does not fit its history, or fails again and again); None if one can."""
+        reason: str | None = read_context(self.describe().get("latestExecutionContext")).get("blocked")
+        return reason
+
     # --- what can be done to it
 
     def signal(self, definition: Any, *args: Any, **kwargs: Any) -> None:
@@ -162,7 +168,7 @@ class Execution:
             definition = default_registry.find("signal", definition, "1") or Untyped(definition, "1")
         elif getattr(definition, "kind", None) != "signal":
             raise DefinitionError(f"Execution.signal({definition!r}): give a @signal function or a signal's name")
-        text = self._connection.values.encode_call(definition, args, kwargs)
+        text = with_own_id(definition, self._connection.values.encode_call(definition, args, kwargs))
         self._connection.swf.signal(self.id, definition.name, input=text)
 
     def cancel(self) -> None:
@@ -231,6 +237,7 @@ class LocalExecution:
 
     def __init__(self, run: Any) -> None:
         self._run = run
+        run.handle = self
         self._outcome: list[tuple[Any, BaseException | None]] = []
         self._done = threading.Event()
         self.id: str = run.workflow_id
@@ -284,7 +291,7 @@ class LocalExecution:
             raise Fault("UnknownResourceFault", f"Unknown execution, workflowId = {self.id}")
         if isinstance(definition, str):
             definition = default_registry.find("signal", definition, "1") or Untyped(definition, "1")
-        self._run.signal(definition.name, self._run.values.encode_call(definition, args, kwargs))
+        self._run.signal(definition.name, with_own_id(definition, self._run.values.encode_call(definition, args, kwargs)))
 
     def cancel(self) -> None:
         """Ask it to end."""

@@ -110,6 +110,12 @@ class NonDeterminism(UserError):
         self.now = now
 
 
+class NotRecorded(DefinitionError):
+    """Workflow code reached for the world outside (a file, the network, a process, a thread), which no replay could answer."""
+
+    code = "FD202"
+
+
 class UntrustedPayload(UserError):
     """A pickled payload is not signed with one of this project's keys, or was signed for another place; it was not loaded."""
 

@@ -1,8 +1,4 @@
-"""Runs plain functions on behalf of a run: here and now, in this process, under a scope that makes inner calls plain again.
-
-It also watches threads: a thread that workflow code starts inherits the run, so that a durable call from it is refused by name
-instead of running somewhere unseen.
-"""
+"""Runs plain functions on behalf of a run: here and now, in this process, under a scope that makes inner calls plain again."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from flowdsl.lang.context import current, workflow_runtime
+from flowdsl.lang.context import current
 
 if TYPE_CHECKING:
     from flowdsl.lang.scope import ActivityScope
@@ -47,7 +43,7 @@ def call_within(seconds: float | None, function: Callable[[], Any]) -> Any:
             outcome.append((None, error))
 
     thread = threading.Thread(target=copy_context().run, args=(body,), daemon=True, name="flowdsl-activity")
-    _start_unwatched(thread)
+    thread.start()
     thread.join(seconds)
     if not outcome:
         raise OutOfTime
@@ -83,31 +79,3 @@ def outside_event_loops() -> Iterator[None]:
         asyncio._set_running_loop(outer)
         if swap is not None:
             swap(outer, task)
-
-
-_unwatched_start = threading.Thread.start
-_watching = threading.Lock()
-
-
-def watch_threads() -> None:
-    """From now on a thread started by workflow code carries the workflow's runtime, which refuses calls from foreign threads."""
-    with _watching:
-        if threading.Thread.start is _unwatched_start:
-            threading.Thread.start = _watched_start  # type: ignore[method-assign]  # the one place where all threads begin
-
-
-def _watched_start(self: threading.Thread) -> None:
-    runtime = workflow_runtime()
-    if runtime is not None:
-        body = self.run
-
-        def run() -> None:
-            current.set(runtime)
-            body()
-
-        self.run = run  # type: ignore[method-assign]  # this thread only
-    _unwatched_start(self)
-
-
-def _start_unwatched(thread: threading.Thread) -> None:
-    _unwatched_start(thread)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
 
 from flowdsl import config
 from flowdsl.backends import Backend, Local, Swf, resolve
@@ -21,10 +22,11 @@ from flowdsl.data.setup import default_converter
 from flowdsl.data.values import Values
 from flowdsl.errors import AlreadyRunning, DefinitionError, Fault, SignalFailed
 from flowdsl.lang.context import Call, workflow_runtime
-from flowdsl.limits import clean_id
+from flowdsl.limits import DATA, clean_id, length
 from flowdsl.local.run import LocalRun
 from flowdsl.local.running import find, send_locally
-from flowdsl.replay.operations import ONE_YEAR
+from flowdsl.model.carried import with_reference, with_signals
+from flowdsl.replay.operations import ONE_YEAR, with_own_id
 from flowdsl.service.faults import UNKNOWN_RESOURCE
 
 P = ParamSpec("P")
@@ -132,31 +134,45 @@ def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
 
 def _start(call: Call, connection: Connection) -> Execution:
     """Start the execution, or find the open one that has the id; nobody serves it yet."""
-    definition, options = call.target, call.options
-    assert options is not None
-    text = connection.values.encode_call(definition, call.args, call.kwargs)
-    connection.register(definition)
-    workflow_id = options.id or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
-    instances = [] if call.instance is None or isinstance(call.instance, type) else [call.instance]
+    assert call.options is not None
+    workflow_id = call.options.id or clean_id(f"{call.name}-{uuid.uuid4().hex[:12]}")
     for _ in range(_ATTEMPTS_TO_START):
-        lease = connection.lease(options.task_list)
-        try:
-            run_id = connection.swf.start_workflow_execution(
-                workflow_id=workflow_id, name=definition.name, version=definition.version, task_list=lease.task_list, input=text,
-                execution_start_to_close=ONE_YEAR if options.timeout is None else options.timeout, task_start_to_close=options.task_timeout,
-                child_policy=options.child_policy, tag_list=options.tags, task_priority=options.priority,
-            )  # fmt: skip
-        except BaseException as error:
-            lease.end()
-            if not (isinstance(error, Fault) and error.code == "WorkflowExecutionAlreadyStartedFault"):
-                raise
-        else:
-            return Execution(connection, workflow_id, run_id, definition, lease.of(workflow_id, run_id, instances))
-        resumed = _resume(connection, workflow_id, definition, text, instances)
+        started = _started(call, connection, workflow_id)
+        if started is not None:
+            return started
+        text = connection.values.encode_call(call.target, call.args, call.kwargs)
+        resumed = _resume(connection, workflow_id, call.target, text, _instances(call))
         if resumed is not None:
             return resumed
         time.sleep(0.05)  # it closed between the two calls: start again
     raise AlreadyRunning(f"the workflow id {workflow_id!r} is taken again and again by others; choose another id")
+
+
+def _started(call: Call, connection: Connection, workflow_id: str, signals: Sequence[tuple[str, str]] = ()) -> Execution | None:
+    """Start the execution, with these signals waiting for it; None if an open one has the id."""
+    definition, options = call.target, call.options
+    assert options is not None
+    text = with_signals(connection.values.encode_call(definition, call.args, call.kwargs), signals)
+    if length(text) > DATA:  # the arguments and the signal fit, but not both
+        text = with_reference(connection.values.encode_plain(definition.name, "carried", text))
+    connection.register(definition)
+    lease = connection.lease(options.task_list)
+    try:
+        run_id = connection.swf.start_workflow_execution(
+            workflow_id=workflow_id, name=definition.name, version=definition.version, task_list=lease.task_list, input=text,
+            execution_start_to_close=ONE_YEAR if options.timeout is None else options.timeout, task_start_to_close=options.task_timeout,
+            child_policy=options.child_policy, tag_list=options.tags, task_priority=options.priority,
+        )  # fmt: skip
+    except BaseException as error:
+        lease.end()
+        if isinstance(error, Fault) and error.code == "WorkflowExecutionAlreadyStartedFault":
+            return None
+        raise
+    return Execution(connection, workflow_id, run_id, definition, lease.of(workflow_id, run_id, _instances(call)))
+
+
+def _instances(call: Call) -> list[Any]:
+    return [] if call.instance is None or isinstance(call.instance, type) else [call.instance]
 
 
 def _resume(connection: Connection, workflow_id: str, definition: Any, text: str, instances: list[Any]) -> Execution | None:
@@ -194,12 +210,67 @@ def _how_to_attach(execution: Execution, backend: str | Backend | None) -> str:
     return f"flowdsl.attach({execution.id!r}, backend={backend!r}).result()"
 
 
+def _payload(definition: Any, values: Values, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    return with_own_id(definition, values.encode_call(definition, args, kwargs))
+
+
+def signal_with_start(
+    message: partial[Any], fn: Callable[P, Any], /, *args: Any, backend: str | Backend | None = None, **kwargs: Any
+) -> Execution | LocalExecution:
+    """Send a signal to the open execution of `fn.options(id=…)`; if there is none, start it with the signal waiting for it.
+
+    `message` is a `functools.partial` of a signal: `signal_with_start(partial(added, item="tea"), cart.options(id="cart-7"), "ann")`.
+    However many do this at once, one execution is started, and it gets every signal once. Raises `DefinitionError` if there is no id.
+    """
+    definition: Any = getattr(message, "func", None)
+    if not isinstance(message, partial) or getattr(definition, "kind", None) != "signal":
+        raise DefinitionError(f"signal_with_start({message!r}, …): give functools.partial(a @signal function, its arguments)")
+    where = resolve(backend)
+    call = _call(fn, args, kwargs)
+    workflow_id = call.options.id if call.options is not None else None
+    if workflow_id is None:
+        raise DefinitionError(f"signal_with_start(…, {call.name}): say which execution it is for, with .options(id=…)")
+    given: Call = definition._call(message.args, message.keywords, "send")  # the definition checks the arguments
+    name = definition.name
+    if isinstance(where, Local):
+        return _signal_or_start_locally(call, workflow_id, name, _payload(definition, local_values(), given.args, given.kwargs))
+    connection = connect(where)
+    connection.register()
+    text = _payload(definition, connection.values, given.args, given.kwargs)
+    for _ in range(_ATTEMPTS_TO_START):
+        try:
+            connection.swf.signal(workflow_id, name, input=text)
+            execution = Execution(connection, workflow_id, _latest_run(connection, workflow_id), call.target)
+        except Fault as fault:
+            if fault.code != UNKNOWN_RESOURCE:
+                raise
+            started = _started(call, connection, workflow_id, [(name, text)])
+            if started is None:
+                continue  # somebody else was faster: then the signal finds an open execution
+            execution = started
+        execution.serve()
+        return execution
+    raise AlreadyRunning(f"the workflow id {workflow_id!r} is taken and given up again and again by others")
+
+
+def _signal_or_start_locally(call: Call, workflow_id: str, name: str, text: str) -> LocalExecution:
+    running: Any = find(workflow_id)
+    if running is not None:
+        running.signal(name, text)
+        if running.handle is not None:
+            return cast("LocalExecution", running.handle)
+        raise AlreadyRunning(f"the local workflow {workflow_id!r} runs in a plain call: the signal was sent, but it has no handle to give")
+    run = LocalRun(call, local_values())
+    run.signal(name, text)
+    return LocalExecution(run)
+
+
 def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """`approved.send(workflow_id, …)` outside a workflow: to a local execution of this process, else on the default backend, else on
     those that this process has used. Raises `SignalFailed` if no open execution has the id.
     """
     if find(workflow_id) is not None:
-        send_locally(workflow_id, definition.name, local_values().encode_call(definition, args, kwargs))
+        send_locally(workflow_id, definition.name, _payload(definition, local_values(), args, kwargs))
         return
     default = resolve(None)
     first = [] if isinstance(default, Local) else [connect(default)]
@@ -207,7 +278,7 @@ def send(definition: Any, workflow_id: str, args: tuple[Any, ...], kwargs: dict[
     looked = dict.fromkeys([*first, *nearest_first])
     for connection in looked:
         try:
-            connection.swf.signal(workflow_id, definition.name, input=connection.values.encode_call(definition, args, kwargs))
+            connection.swf.signal(workflow_id, definition.name, input=_payload(definition, connection.values, args, kwargs))
         except Fault as fault:
             if fault.code != UNKNOWN_RESOURCE:
                 raise

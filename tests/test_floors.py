@@ -28,6 +28,7 @@ FLOORS: dict[str, int] = {
     "replay": 2,
     "data": 2,
     "plain": 2,
+    "ambient": 2,
     "local": 3,
     "service": 3,
     "engine": 3,
@@ -46,10 +47,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "data": GROUND | {"model", "lang"},
     "plain": GROUND | {"lang"},
     # The local runtime runs the very branches that the replayer runs, so it stands above replay/ and not beside it.
-    "local": GROUND | {"model", "lang", "data", "replay", "plain"},
+    "local": GROUND | {"model", "lang", "data", "replay", "plain", "ambient"},
+    # The clock and chance of workflow code, by the branch that runs.
+    "ambient": GROUND | {"lang"},
     "service": GROUND | {"model"},
     "engine": GROUND | {"model"},
-    "workers": GROUND | {"model", "lang", "data", "replay", "plain", "service"},
+    "workers": GROUND | {"model", "lang", "data", "replay", "plain", "ambient", "service"},
 }
 
 # Packages that cost time to import, or may be absent; they are imported inside functions, everywhere.
@@ -68,12 +71,16 @@ LAZY: dict[tuple[str, str], str] = {
     ("lang", "asyncio"): "only `async def` code pays for it",
     ("plain", "asyncio"): "the same",
     ("replay", "flowdsl.replay.loop"): "it imports asyncio: only `async def` workflows pay for it",
+    ("ambient", "flowdsl.ambient.guard"): "only who runs workflows pays for what it loads",
+    ("ambient", "flowdsl.ambient.replaced"): "the same",
     ("service", "importlib.metadata"): "it loads the email package; only a client that says who it is needs it",
     ("data.codecs", "flowdsl.data.encryption"): "it imports the codecs; only who reads encrypted values needs it",
     # The front joins everything, and must load only what the chosen backend or command needs.
     ("", "flowdsl.running"): "a module that only decorates never loads what runs",
     ("cli", "flowdsl.running"): "`flowdsl --help` loads nothing that runs",
     ("cli", "flowdsl.worker"): "the same",
+    ("cli", "flowdsl.manual"): "the same",
+    ("cli", "flowdsl.checking"): "the same",
     ("cli", "flowdsl.server"): "the same",
     ("cli", "flowdsl.upkeep"): "the same",
     ("cli", "flowdsl.backends"): "the same",

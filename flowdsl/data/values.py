@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.data.failures import attach_cause
+from flowdsl.limits import DATA
 from flowdsl.model.payload import Slot
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class Values:
         """The exception that reason and details stand for."""
         return self._converter.decode_failure(reason, details, self._slot(target.name, "failure"))
 
-    def encode_plain(self, name: str, field: str, value: Any) -> str:
-        """A value without a definition of its own."""
-        return self._converter.encode(value, self._slot(name, field))
+    def encode_plain(self, name: str, field: str, value: Any, *, limit: int = DATA) -> str:
+        """A value without a definition of its own, in at most `limit` characters."""
+        return self._converter.encode(value, self._slot(name, field), limit=limit)
 
     def decode_plain(self, name: str, field: str, text: str | None) -> Any:
         """A value without a definition of its own."""

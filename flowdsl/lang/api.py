@@ -102,6 +102,19 @@ def publish(value: Any) -> None:
         runtime.start(Call("publish", "publish", (value,)))
 
 
+def patched(change: str) -> bool:
+    """Whether this execution runs the new code of a change.
+
+    True for an execution that comes here for the first time under the new code; that is recorded, and it stays so. False for one that had
+    come past here under the old code; that stays so too. Outside a workflow, and locally, it is True. `change` is 1 to 100 characters.
+    Raises `DefinitionError` for anything else.
+    """
+    if not isinstance(change, str) or not 0 < len(change) <= 100:
+        raise DefinitionError(f"patched({change!r}): give the change a name of 1 to 100 characters")
+    runtime = workflow_runtime()
+    return True if runtime is None else bool(runtime.start(Call("patched", change)).result())
+
+
 def spawn(fn: Callable[..., T], *args: Any, **kwargs: Any) -> Promise[T]:
     """Run ordinary workflow code as a concurrent branch; the promise is its outcome. Outside every run it runs here and now."""
     runtime = workflow_runtime()

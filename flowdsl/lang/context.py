@@ -5,11 +5,14 @@ Rule 2: inside a workflow `current` is a `Runtime`: the replayer's or the local 
         `start` a call, `wait` for promises, `spawn` a branch, say what line of code is `here`, ask for `info`.
 Rule 3: inside an activity `current` is a `Runtime` whose `transparent` is true: calls are plain calls again.
 Rule 4: a runtime is set once per branch, in the branch's own context; nothing here is global but the variable.
+Rule 5: what flowdsl does for a workflow (encoding, storing, a local activity's thread) is not workflow code: it runs `outside_workflow`,
+        though on the workflow's branch. Where it calls user code of the workflow again (a signal's function), that runs `inside`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -128,6 +131,21 @@ def run_directly(call: Call) -> Any:
     if _direct is None:
         raise InternalError("no local runtime is installed")
     return _direct(call)
+
+
+@contextmanager
+def inside(runtime: Runtime | None) -> Iterator[None]:
+    """The code of this block runs in `runtime`; None: outside every run."""
+    token = current.set(runtime)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def outside_workflow() -> AbstractContextManager[None]:
+    """The code of this block is flowdsl's own business: nothing of a workflow's rules holds for it."""
+    return inside(None)
 
 
 def workflow_runtime() -> Runtime | None:

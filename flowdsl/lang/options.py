@@ -161,12 +161,19 @@ class WorkflowOptions(CommonOptions, total=False):
     on_failure: Callable[..., Any] | None
 
 
+class SignalOptions(CommonOptions, total=False):
+    """What `@signal` takes: `id` makes a sent one unique, `retry` sends again from a workflow while no open execution has the id."""
+
+    id: str | None
+    retry: Retry | int | None
+
+
 OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "activity": tuple(ActivityOptions.__annotations__),
     "workflow": tuple(WorkflowOptions.__annotations__),
     "cached": tuple(CommonOptions.__annotations__),
     "timer": tuple(CommonOptions.__annotations__),
-    "signal": tuple(CommonOptions.__annotations__),
+    "signal": tuple(SignalOptions.__annotations__),
 }
 """The options of each kind, in the order of the manual."""
 

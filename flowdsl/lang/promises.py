@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowdsl.errors import Cancelled, InternalError
-from flowdsl.lang.context import workflow_runtime
+from flowdsl.lang.context import outside_workflow, workflow_runtime
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -161,7 +161,8 @@ class Promise(Generic[T]):
     def _read(self) -> None:
         done = _VALUE if self._state == _LAZY_VALUE else _ERROR
         try:
-            self._state, self._outcome = done, self._outcome()
+            with outside_workflow():
+                self._state, self._outcome = done, self._outcome()
         except Exception as error:
             self._state, self._outcome, self._traceback = _ERROR, error, error.__traceback__
         else:

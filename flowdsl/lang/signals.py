@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Self, Unpack
 
-    from flowdsl.lang.options import CommonOptions
+    from flowdsl.lang.options import SignalOptions
     from flowdsl.lang.promises import Promise
 
 P = ParamSpec("P")
@@ -130,6 +130,6 @@ class Signal(Definition[P, R_co]):
         else:
             _sender(self, workflow_id, call.args, call.kwargs)
 
-    def options(self, **changes: Unpack[CommonOptions]) -> Self:
+    def options(self, **changes: Unpack[SignalOptions]) -> Self:
         """The same signal with other options. Raises `DefinitionError` for an option that signals do not have, or a wrong value."""
         return self._changed(changes)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flowdsl.errors import ActivityTimedOut
+from flowdsl.errors import ActivityTimedOut, Cancelled
+from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
+from flowdsl.local import desk
 from flowdsl.plain import OutOfTime, call_plainly, call_within
 
 if TYPE_CHECKING:
@@ -33,6 +37,21 @@ def run_activity(run: LocalRun, call: Call, call_id: str, text: str) -> Any:
         if delay:
             run.pause(call.name, delay).result()
     raise AssertionError
+
+
+def run_manual(run: LocalRun, call: Call, call_id: str, text: str) -> Promise[Any]:
+    """Run the function; what it returns is nothing, somebody ends the promise by its token. No second attempt is made here."""
+    promise: Promise[Any] = Promise(run, call_id)
+    promise.on_cancel = lambda: promise.fail(Cancelled(f"{call.name} was cancelled"))
+    token = desk.wait_for(promise, uuid.uuid4().hex, run.do_soon, partial(run.final, call, call_id, 1))
+    try:
+        _attempt(run, call, text, run.about(call, call_id, task_token=token), [None])
+    except Exception as error:
+        promise.fail(run.final(call, call_id, 1, error))
+    if call.options is not None and call.options.timeout is not None and not promise.is_ready():
+        late = run.pause(call.name, call.options.timeout)
+        late.subscribe(lambda _: None if promise.is_ready() else promise.fail(_late(call, call_id, 1)))
+    return promise
 
 
 def _attempt(run: LocalRun, call: Call, text: str, about: Info, beats: list[Any]) -> Any:

@@ -9,38 +9,43 @@ Rule 4: a child is a run of its own on its parent's agenda, so a parent and its 
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flowdsl import ambient
 from flowdsl.data.failures import reason_of
 from flowdsl.errors import (
     Cancelled,
     CancelRequested,
     ContinueAsNew,
+    SignalFailed,
     WorkflowTerminated,
     WorkflowTimedOut,
 )
 from flowdsl.lang import outside
 from flowdsl.lang.blocks import note
-from flowdsl.lang.context import Call, Info
+from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.limits import clean_id, seconds
-from flowdsl.local.activities import run_activity
+from flowdsl.local.activities import run_activity, run_manual
 from flowdsl.local.agenda import Agenda
 from flowdsl.local.children import ChildCall
+from flowdsl.local.mailbox import Mailbox
 from flowdsl.local.running import delist, enlist, send_locally
-from flowdsl.plain import call_plainly, outside_event_loops, watch_threads
+from flowdsl.plain import call_plainly, outside_event_loops
 from flowdsl.replay.branches import Branch, BranchLine, Hub, Scope, scope
-from flowdsl.replay.operations import activity_failed
+from flowdsl.replay.operations import activity_failed, with_own_id
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
+    from random import Random
+
     from flowdsl.replay.ports import Values
 
 
@@ -50,7 +55,7 @@ class LocalRun:
     transparent = False
 
     def __init__(self, call: Call, values: Values, workflow_id: str | None = None, parent: LocalRun | None = None) -> None:
-        watch_threads()
+        ambient.install()
         self.call = call
         self.values = values
         own = call.options.id if call.options is not None else None
@@ -71,8 +76,8 @@ class LocalRun:
         self._deadline = float("inf")
         self._ended_by: Exception | None = None  # what ends it without asking its code
         self.status_of_end = self.ended_because = ""
-        self._signals: dict[str, deque[str | None]] = {}
-        self._listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
+        self._mailbox = Mailbox(self._read_signal)
+        self.handle: Any = None  # the LocalExecution, if there is one
         self._cancel_requested = False
         self._starters: dict[str, Callable[[Call], Promise[Any]]] = {
             "activity": self._activity,
@@ -84,6 +89,7 @@ class LocalRun:
             "send": self._send,
             "marker": self._mark,
             "publish": self._publish,
+            "patched": lambda _: Promise.of(lambda: True),
         }
 
     # --- its life; all of it on the thread that runs
@@ -200,7 +206,7 @@ class LocalRun:
         assert self._hub is not None
         self._hub.close()
         self._hub, self._input, self.run_id = None, text, uuid.uuid4().hex
-        self._listeners.clear()
+        self._mailbox.begin_anew()
         self._spawned.clear()
         self._children.clear()  # they go on, and nobody waits for them
         self._agenda.forget_timers(self)
@@ -261,7 +267,8 @@ class LocalRun:
         self._end_if_late()
         if self._ended_by is not None:
             hub.suspend(branch)  # and never comes back
-        promise = self._starters[call.kind](call)
+        with outside_workflow():
+            promise = self._starters[call.kind](call)
         note(call.kind, promise)
         return promise
 
@@ -300,6 +307,10 @@ class LocalRun:
         """The branch, or the asyncio task, that is running."""
         return self._living().line()
 
+    def chance(self) -> Random:
+        """The random numbers of the running branch."""
+        return scope.get().chance(self.run_id)
+
     def info(self) -> Info:
         """What the running code may know of itself."""
         target = self.call.target
@@ -314,7 +325,18 @@ class LocalRun:
     def _activity(self, call: Call) -> Promise[Any]:
         call_id = scope.get().next_id(call.name)
         text = self.values.encode_call(call.target, call.args, call.kwargs)
+        if call.options is not None and call.options.manual:
+            return run_manual(self, call, call_id, text)
         return Promise.of(lambda: run_activity(self, call, call_id, text))
+
+    def do_soon(self, action: Callable[[], None]) -> None:
+        """Have it done on the thread that runs; from any thread."""
+
+        def act() -> None:
+            action()
+            self._stir()
+
+        self._agenda.post(act)
 
     def next_delay(self, call: Call, call_id: str, state: str, error: BaseException, attempt: int, began: float) -> float | None:
         """Seconds until the next attempt, by the call's policy; None if there is none."""
@@ -381,7 +403,19 @@ class LocalRun:
     def _send(self, call: Call) -> Promise[Any]:
         workflow_id, *args = call.args
         text = self.values.encode_call(call.target, tuple(args), call.kwargs)
-        return Promise.of(lambda: send_locally(workflow_id, call.target.name, text))
+        return Promise.of(lambda: self._send_until_it_arrives(call, workflow_id, with_own_id(call.target, text)))
+
+    def _send_until_it_arrives(self, call: Call, workflow_id: str, text: str) -> None:
+        began = time.monotonic()
+        for attempt in itertools.count(1):
+            try:
+                return send_locally(workflow_id, call.target.name, text)
+            except SignalFailed as error:
+                delay = self.next_delay(call, f"{call.name}-{workflow_id}", "failed", error, attempt, began)
+                if delay is None:
+                    raise
+                self.pause(call.name, delay).result()
+        return None
 
     def _mark(self, call: Call) -> Promise[Any]:
         self.marks.append((call.name, call.args[0]))
@@ -395,33 +429,16 @@ class LocalRun:
     # --- signals
 
     def _signal(self, call: Call) -> Promise[Any]:
-        name = call.target.name
         promise: Promise[Any] = Promise(self, f"signal {call.name}")
         self._agenda.catch_up()
-        unread = self._signals.get(name)
-        if unread:
-            text = unread.popleft()
-            promise.settle_lazily(lambda: self._read_signal(call, text))
-            return promise
-        listeners = self._listeners.setdefault(name, deque())
-        listeners.append((call, promise))
-
-        def stop() -> None:
-            listeners.remove(next(entry for entry in listeners if entry[1] is promise))
-            promise.fail(Cancelled("nobody waits for the signal any more"))
-
-        promise.on_cancel = stop
+        self._mailbox.listen(call, promise)
         return promise
 
     def _deliver(self, name: str, text: str | None) -> None:
-        listeners = self._listeners.get(name)
-        if listeners:
-            call, promise = listeners.popleft()
-            promise.settle_lazily(lambda: self._read_signal(call, text))
-        else:
-            self._signals.setdefault(name, deque()).append(text)
+        self._mailbox.deliver(name, text)
         self._stir()
 
     def _read_signal(self, call: Call, text: str | None) -> Any:
         args, kwargs = self.values.decode_call(call.target, text)
-        return call.target.invoke(args, kwargs, call.instance)
+        with inside(self):
+            return call.target.invoke(args, kwargs, call.instance)

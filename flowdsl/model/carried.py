@@ -1,6 +1,7 @@
-"""What one run hands to the next beside its input: signals that arrived and that nobody has taken yet.
+"""What travels around an input: a signal's id; and what one run hands to the next, signals that arrived and that nobody has taken yet.
 
-Amazon SWF gives a continued execution a new history with nothing in it but the input; so what must not be lost travels around that.
+Amazon SWF gives a continued execution a new history with nothing in it but the input; so what must not be lost travels around that. If it
+is more than an input can hold it goes to the store, and `{"carried": …}` stands for it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,32 @@ def with_signals(text: str, unread: Unread) -> str:
     if not unread:
         return text
     return json.dumps({"signals": [list(one) for one in unread], "input": text}, ensure_ascii=False)
+
+
+def with_reference(packed: str) -> str:
+    """The next run's input, when `packed` stands for all of it."""
+    return json.dumps({"carried": packed}, ensure_ascii=False)
+
+
+def referred(text: str | None) -> str | None:
+    """What `with_reference` was given; None for other inputs."""
+    if text is None or not text.startswith('{"carried":'):
+        return None
+    packed: str = json.loads(text)["carried"]
+    return packed
+
+
+def with_id(text: str, signal_id: str) -> str:
+    """A signal's payload under an id, by which a receiver knows that it has it already."""
+    return json.dumps({"signal": signal_id, "input": text}, ensure_ascii=False)
+
+
+def split_id(text: str | None) -> tuple[str | None, str | None]:
+    """A signal's payload, and its id or None."""
+    if text is None or not text.startswith('{"signal":'):
+        return text, None
+    wrapped = json.loads(text)
+    return wrapped["input"], wrapped["signal"]
 
 
 def split_signals(text: str | None) -> tuple[str | None, Unread]:

@@ -62,6 +62,11 @@ class Turns:
             return self._completed[place]
         return self.current if event_id <= self.current.event_id else NO_TURN
 
+    def recorded_by(self, event_id: int) -> int:
+        """The turn (its DecisionTaskStarted's id) whose decisions' batch an event stands in; 0 if there is none."""
+        place = bisect_left(self._ids, event_id)
+        return self._completed[place - 1].event_id if place else 0
+
     def is_past(self, turn: Turn) -> bool:
         """Whether a turn's decision task was completed: its decisions are in the history."""
         return bool(self._ids) and 0 < turn.event_id <= self._ids[-1]

@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
@@ -39,11 +40,12 @@ _abandoned: list[Branch] = []
 class Scope:
     """The source of call ids: `name-1`, `name-2` … under a path; a pure function of the position in the code."""
 
-    __slots__ = ("_counts", "path")
+    __slots__ = ("_chance", "_counts", "path")
 
     def __init__(self, path: str = "") -> None:
         self.path = path
         self._counts: dict[str, int] = {}
+        self._chance: Random | None = None
 
     def next_id(self, name: str) -> str:
         """The id of the next thing called `name` in this scope."""
@@ -55,6 +57,12 @@ class Scope:
         """A scope below this one, for a branch or for one item of a map."""
         path = self.next_id(name)
         return Scope((path if len(path) <= _MAX_PATH else clean_id(path, _MAX_PATH)) + ".")
+
+    def chance(self, run_id: str) -> Random:
+        """The random numbers of this scope in this run: the same in every replay."""
+        if self._chance is None:
+            self._chance = Random(f"{run_id}/{self.path}")
+        return self._chance
 
 
 scope: ContextVar[Scope] = ContextVar("flowdsl_scope")

@@ -11,7 +11,7 @@ from typing import Any
 
 from flowdsl.model.history import NO_TURN, Acknowledged, Turn, Turns
 from flowdsl.model.lifecycle import EVENTS
-from flowdsl.replay.records import split_record
+from flowdsl.replay.records import PATCHED, split_record
 
 Key = tuple[str, str]
 
@@ -31,12 +31,13 @@ _CLOSES = frozenset(row.type for row in EVENTS.values() if row.closes)
 class Journal:
     """The index of one execution's history."""
 
-    __slots__ = ("_acknowledged", "_records", "_turns", "last_id", "last_started", "shows_close")
+    __slots__ = ("_acknowledged", "_patches", "_records", "_turns", "last_id", "last_started", "shows_close")
 
     def __init__(self) -> None:
         self._acknowledged = Acknowledged()
         self._turns = Turns()
         self._records: dict[str, Mapping[str, Any]] = {}
+        self._patches: dict[str, int] = {}
         self.last_id = 0
         self.last_started = 0
         self.shows_close = False
@@ -52,6 +53,8 @@ class Journal:
                 self.last_started = self.last_id
             elif kind == "MarkerRecorded":
                 attributes = event["markerRecordedEventAttributes"]
+                if attributes["markerName"].startswith(PATCHED):
+                    self._patches.setdefault(attributes["markerName"], self.last_id)
                 record = split_record(attributes["markerName"])
                 if record is not None:
                     self._records[record[0]] = attributes
@@ -70,6 +73,14 @@ class Journal:
     def record_of(self, call_id: str) -> Mapping[str, Any] | None:
         """The attributes of the marker that holds the outcome of a recorded function's call; None if there is none."""
         return self._records.get(call_id)
+
+    def patched_since(self, marker: str) -> int | None:
+        """The turn (the id of its DecisionTaskStarted) that recorded a change of the code; None if none has."""
+        event_id = self._patches.get(marker)
+        if event_id is None:
+            return None
+        # the marker stands behind the DecisionTaskCompleted of the turn that asked for it: the last one that was completed before
+        return self._turns.recorded_by(event_id)
 
     def turn_of(self, event_id: int) -> Turn | None:
         """The turn in which an event was handled or is being handled; None if no decider has seen it."""

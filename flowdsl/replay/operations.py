@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowdsl.errors import ActivityFailed
+from flowdsl.errors import ActivityFailed, LimitExceeded
 from flowdsl.lang.options import UNSET
-from flowdsl.limits import clean_id, digest
+from flowdsl.limits import DATA, clean_id, digest, length
 from flowdsl.model import decisions
 from flowdsl.model.attempts import attempt_id
+from flowdsl.model.carried import with_id
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -115,6 +116,17 @@ def child_workflow_id(op: Operation, workflow_id: str, run_id: str) -> str:
     if own:
         return clean_id(attempt_id(own, op.attempt))
     return clean_id(f"{workflow_id}.{attempt_id(op.call_id, op.attempt)}.{digest(run_id)[:8]}")
+
+
+def with_own_id(target: Any, text: str) -> str:
+    """A signal's payload, under the id that its options give it, if they do. Raises `LimitExceeded` if both do not fit."""
+    own = target.settings.id
+    if own is None:
+        return text
+    wrapped = with_id(text, own)
+    if length(wrapped) > DATA:
+        raise LimitExceeded(f"the payload of the signal {target.name} and its id take {len(wrapped):,} characters, more than {DATA:,}")
+    return wrapped
 
 
 def _control(op: Operation) -> str:

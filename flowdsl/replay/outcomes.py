@@ -19,7 +19,7 @@ from flowdsl.errors import ActivityTimedOut, Cancelled, CancelRequested, ChildFa
 from flowdsl.model.attempts import with_heartbeat
 from flowdsl.model.decisions import RESERVED_TIMER_PREFIX
 from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed
-from flowdsl.replay.records import split_record
+from flowdsl.replay.records import PATCHED, split_record
 from flowdsl.replay.retry import next_delay
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _LIMIT_CAUSES = frozenset({
 })  # fmt: skip
 _RATE_CAUSES = frozenset({
     "ACTIVITY_CREATION_RATE_EXCEEDED", "TIMER_CREATION_RATE_EXCEEDED", "CHILD_CREATION_RATE_EXCEEDED",
-    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED",
+    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED", "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED",
 })  # fmt: skip
 _UNKNOWN_TYPE_CAUSES = frozenset({"ACTIVITY_TYPE_DOES_NOT_EXIST", "WORKFLOW_TYPE_DOES_NOT_EXIST"})
 
@@ -202,6 +202,8 @@ def _child_failure(op: Operation, status: str, reason: str) -> ChildFailed:
 
 def _marker_recorded(r: Replayer, event_id: int, a: Attributes) -> None:
     name = a["markerName"]
+    if name.startswith(PATCHED) and ("marker", name) not in r.outbox:
+        return  # the code asks no more: the old way is gone
     if ("marker", name) in r.outbox:
         op = r.acknowledge(("marker", name), name)
         op.state = CLOSED
@@ -243,7 +245,19 @@ def _send_failed(r: Replayer, _: int, a: Attributes) -> None:
         r.paced.add("send")
         return
     text = f"signal {op.call.target.name} was not delivered: no open execution has the workflow id {a['workflowId']!r} ({a['cause']})"
-    op.promise.fail(SignalFailed(text, workflow_id=a["workflowId"], reason=a["cause"]))
+    error = SignalFailed(text, workflow_id=a["workflowId"], reason=a["cause"])
+    _failed(r, op, "failed", error, lambda: error)
+
+
+def _cancel_initiated(r: Replayer, event_id: int, a: Attributes) -> None:
+    r.cancels[event_id] = r.acknowledge(("cancel workflow", a["workflowId"]), f"cancel workflow (event {event_id}) {a['workflowId']}")
+
+
+def _cancel_failed(r: Replayer, _: int, a: Attributes) -> None:
+    op = r.cancels.pop(a["initiatedEventId"])
+    if a["cause"] in _RATE_CAUSES and op.state == STARTED and not r.finished:  # any other cause: it is over already
+        r.paced.add("cancel workflow")
+        r.ask(("cancel workflow", op.id), op)
 
 
 # --- the execution itself
@@ -303,7 +317,8 @@ def _failed(r: Replayer, op: Operation, state: str, error: BaseException, final:
     if not r.finished:
         seed = f"{r.run_id}/{op.call_id}"
         elapsed = r.now - op.asked_at
-        delay = next_delay(op.options.retry, state=state, error=error, attempt=op.attempt, elapsed=elapsed, seed=seed)
+        policy = None if op.call.options is None else op.call.options.retry  # sleep() has no options
+        delay = next_delay(policy, state=state, error=error, attempt=op.attempt, elapsed=elapsed, seed=seed)
     if delay is None:
         op.promise.fail(final())
         return
@@ -408,7 +423,8 @@ HANDLERS: Mapping[str, Callable[[Replayer, int, Attributes], None]] = {
     "ChildWorkflowExecutionTimedOut": partial(_child_closed, "TIMED_OUT", "timed_out"),
     "ChildWorkflowExecutionCanceled": partial(_child_closed, "CANCELED", "failed"),
     "ChildWorkflowExecutionTerminated": partial(_child_closed, "TERMINATED", "failed"),
-    "RequestCancelExternalWorkflowExecutionInitiated": lambda r, i, a: _acknowledged(r, "cancel workflow", a["workflowId"], i),
+    "RequestCancelExternalWorkflowExecutionInitiated": _cancel_initiated,
+    "RequestCancelExternalWorkflowExecutionFailed": _cancel_failed,
     "SignalExternalWorkflowExecutionInitiated": _send_initiated,
     "SignalExternalWorkflowExecutionFailed": _send_failed,
     "ExternalWorkflowExecutionSignaled": _send_delivered,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from flowdsl.limits import DATA
+
 
 class Values(Protocol):
     """Values of one domain to text and back; `target` is the definition whose signature says the types."""
@@ -37,7 +39,7 @@ class Values(Protocol):
     def decode_failure(self, target: Any, reason: str | None, details: str | None) -> BaseException:
         """The exception that reason and details stand for."""
 
-    def encode_plain(self, name: str, field: str, value: Any) -> str:
+    def encode_plain(self, name: str, field: str, value: Any, *, limit: int = DATA) -> str:
         """A value without a definition: a user marker, a published value."""
 
     def decode_plain(self, name: str, field: str, text: str | None) -> Any:

@@ -2,7 +2,9 @@
 
 Rule 1: the name is the reserved prefix, the call's id, and a digest of the arguments where they are plain data:
         `flowdsl:cached:exchange_rate-1 1a2b3c4d5e6f`. The id finds the record, the digest tells that it belongs to the same call.
-Rule 2: details stay what they are, readable JSON for small values: other tools can read them.
+Rule 2: a change of the code (`patched`) is a marker named `flowdsl:patched:` and the change's name. It answers for the whole run, from
+        the turn that recorded it.
+Rule 3: details stay what they are, readable JSON for small values: other tools can read them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from flowdsl.lang.api import RESERVED_MARKER_PREFIX
 from flowdsl.limits import digest
 
 PREFIX = RESERVED_MARKER_PREFIX + "cached:"
+PATCHED = RESERVED_MARKER_PREFIX + "patched:"
 
 
 def arguments_digest(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ Rule 5: a change of the order in which things happen here is a new `REPLAY_VERSI
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
 from flowdsl.errors import Cancelled, CancelRequested, ContinueAsNew, DefinitionError, InternalError, LimitExceeded, NonDeterminism
+from flowdsl.lang.context import outside_workflow
 from flowdsl.lang.promises import Promise
 from flowdsl.model import decisions
-from flowdsl.model.carried import split_signals, with_signals
+from flowdsl.model.carried import referred, split_signals, with_reference, with_signals
 from flowdsl.model.lifecycle import EVENTS
 from flowdsl.replay.branches import Branch, Hub, Scope
 from flowdsl.replay.journal import Journal, Key
@@ -46,6 +48,8 @@ _RECORDS = ("marker", "mark")  # what ran is recorded, also when the workflow fa
 _MOST_RECORDS = limits.DECISIONS - 2  # of recorded functions in one response: both wake-up timers have room beside them
 _MOST_RECORD_BYTES = decisions.MAX_BYTES - 6 * limits.DATA - 1_024  # one more always fits; escaped, a character takes six bytes
 _LONGEST_PAUSE = 60.0
+_SEEN = "flowdsl:seen"  # what is carried to the next run under this name is no signal: the ids of those that arrived
+_SEEN_KEPT = 1_000
 
 
 class Replayer:
@@ -77,6 +81,7 @@ class Replayer:
         self.outbox: dict[Key, Operation] = {}
         self.acknowledged: Counter[Key] = Counter()  # by the events applied so far
         self.operations: dict[int, Operation] = {}  # by the id of the event that opened them
+        self.cancels: dict[int, Operation] = {}  # children that were asked to stop, by the id of the event that shows it
         self.unsettled: dict[Operation, None] = {}  # what a workflow that returns still waits for
         self.spawned: dict[Promise[Any], None] = {}
         self.open: Counter[str] = Counter()
@@ -89,6 +94,8 @@ class Replayer:
         self.signals: dict[str, deque[str | None]] = {}
         self.listeners: dict[str, deque[tuple[Call, Promise[Any]]]] = {}
         self.marks: Counter[str] = Counter()
+        self.patches: dict[str, bool] = {}
+        self.seen: dict[str, None] = {}  # ids of signals that arrived
         self.published: str | None = None
         self.started: Mapping[str, Any] = {}
         self.input: str | None = None
@@ -150,9 +157,16 @@ class Replayer:
     def begin(self, attributes: Mapping[str, Any]) -> None:
         """The first event: the body starts."""
         self.started = attributes
-        self.input, unread = split_signals(attributes.get("input"))
-        for name, text in unread:
-            self.signals.setdefault(name, deque()).append(text)
+        text = attributes.get("input")
+        packed = referred(text)
+        if packed is not None:
+            text = self.values.decode_plain(self.definition.name, "carried", packed)
+        self.input, unread = split_signals(text)
+        for name, payload in unread:
+            if name == _SEEN:
+                self.seen.update(dict.fromkeys(json.loads(payload or "[]")))
+            else:
+                self.signals.setdefault(name, deque()).append(payload)
         self.started_at = self.now
         self.task_list = attributes["taskList"]["name"]
         promise: Promise[Any] = Promise(self.runtime, "the workflow")
@@ -165,7 +179,8 @@ class Replayer:
     def _ended(self, promise: Promise[Any]) -> None:
         """The body returned or raised: the execution closes with the next response."""
         error = promise.exception() if promise.failed else None
-        self._close_decision = self._closing(promise, error)
+        with outside_workflow():
+            self._close_decision = self._closing(promise, error)
         self._ending = True
         for key in list(self.outbox):
             if key[0] in _REFUSED_BESIDE_CLOSE or (error is not None and key[0] not in _RECORDS):
@@ -285,7 +300,9 @@ class Replayer:
 
     def _with_unread_signals(self, close: dict[str, Any]) -> dict[str, Any]:
         """A continuation takes along what nobody has read, also what came after it was asked for; other closes are as they are."""
-        unread = [(name, text) for name, texts in self.signals.items() for text in texts]
+        unread: list[tuple[str, str | None]] = [(name, text) for name, texts in self.signals.items() for text in texts]
+        if self.seen:
+            unread.append((_SEEN, json.dumps(list(self.seen)[-_SEEN_KEPT:])))
         if not unread or close["decisionType"] != "ContinueAsNewWorkflowExecution":
             return close
         key = "continueAsNewWorkflowExecutionDecisionAttributes"
@@ -295,7 +312,13 @@ class Replayer:
         many = (
             f"continue_as_new() of {self.definition.name!r}: {len(unread)} unread signals and the arguments take {len(text):,} characters"
         )
-        error = LimitExceeded(f"{many}, more than the {limits.DATA:,} of an input. Read signals before continuing")
+        try:
+            packed = with_reference(self.values.encode_plain(self.definition.name, "carried", text))
+            if limits.length(packed) <= limits.DATA:
+                return {**close, key: {**close[key], "input": packed}}
+        except LimitExceeded:
+            pass  # there is no store
+        error = LimitExceeded(f"{many}, more than the {limits.DATA:,} of an input. Configure a store, or read signals before continuing")
         reason, details = self.values.encode_failure(self.definition, error)
         return decisions.fail_workflow_execution(reason=reason, details=details)
 

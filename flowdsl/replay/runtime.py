@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from flowdsl.errors import Cancelled, DefinitionError, InternalError
 from flowdsl.lang import outside
 from flowdsl.lang.blocks import note
-from flowdsl.lang.context import Call, Info
+from flowdsl.lang.context import Call, Info, inside, outside_workflow
 from flowdsl.lang.promises import Promise
-from flowdsl.limits import clean_id, seconds
+from flowdsl.limits import DATA, clean_id, digest, seconds
 from flowdsl.model.attempts import attempt_id
+from flowdsl.model.carried import split_id
+from flowdsl.model.decisions import json_string
 from flowdsl.model.payload import DILL, PREFIX, parse
 from flowdsl.replay.branches import Branch, BranchLine, scope
 from flowdsl.replay.operations import (
@@ -32,12 +34,19 @@ from flowdsl.replay.operations import (
     activity_failed,
     caller_place,
     child_workflow_id,
+    with_own_id,
 )  # fmt: skip
-from flowdsl.replay.records import arguments_digest, record_name
+from flowdsl.replay.records import PATCHED, arguments_digest, record_name
 
 if TYPE_CHECKING:
+    from random import Random
+
     from flowdsl.replay.journal import Key
     from flowdsl.replay.replayer import Replayer
+
+
+_MOST_PUBLISHED = DATA - 4_768
+"""Characters that a published value may take of the context, as a JSON string."""
 
 
 class WorkflowRuntime:
@@ -58,6 +67,7 @@ class WorkflowRuntime:
             "send": self._send,
             "marker": self._mark,
             "publish": self._publish,
+            "patched": self._patched,
         }
 
     # --- the verbs
@@ -67,7 +77,8 @@ class WorkflowRuntime:
         hub = self._replayer.hub
         hub.refuse_if_closing()
         hub.here()
-        promise = self._starters[call.kind](call)
+        with outside_workflow():
+            promise = self._starters[call.kind](call)
         note(call.kind, promise)
         return promise
 
@@ -114,6 +125,10 @@ class WorkflowRuntime:
     def _cancel_branch(self, branch: Branch) -> None:
         self._replayer.hub.interrupt(branch, Cancelled(f"the branch {branch.name} was cancelled"))
 
+    def chance(self) -> Random:
+        """The random numbers of the running branch."""
+        return scope.get().chance(self._replayer.run_id)
+
     def info(self) -> Info:
         """What the running code may know of itself."""
         replayer = self._replayer
@@ -141,13 +156,15 @@ class WorkflowRuntime:
         """The workflow's own branch: arguments, the body, what it left running, the result as text."""
         replayer = self._replayer
         definition = replayer.definition
-        args, kwargs = replayer.values.decode_call(definition, replayer.input)
+        with outside_workflow():
+            args, kwargs = replayer.values.decode_call(definition, replayer.input)
         value = definition.invoke(args, kwargs, replayer.instance)
         if inspect.iscoroutine(value):
             from flowdsl.replay.loop import drive  # noqa: PLC0415 - asyncio is loaded for `async def` workflows only
 
             value = drive(replayer.hub, replayer.hub.here(), value)
-        text = replayer.values.encode_result(definition, value)
+        with outside_workflow():
+            text = replayer.values.encode_result(definition, value)
         self._settle_down()
         return text
 
@@ -319,7 +336,7 @@ class WorkflowRuntime:
     def _send(self, call: Call) -> Promise[Any]:
         replayer = self._replayer
         operation = self._operation("send", call, scope.get().next_id(call.name))
-        operation.input = replayer.values.encode_call(call.target, call.args[1:], call.kwargs)
+        operation.input = with_own_id(call.target, replayer.values.encode_call(call.target, call.args[1:], call.kwargs))
         operation.promise.on_cancel = partial(self._cancel, operation)
         self._ask(operation)
         replayer.unsettled[operation] = None
@@ -337,8 +354,26 @@ class WorkflowRuntime:
 
     def _publish(self, call: Call) -> Promise[Any]:
         replayer = self._replayer
-        replayer.published = replayer.values.encode_plain(replayer.definition.name, "published", call.args[0])
+        name, value = replayer.definition.name, call.args[0]
+        text = replayer.values.encode_plain(name, "published", value)
+        if len(json_string(text)) > _MOST_PUBLISHED:  # quotes inside quotes take two characters
+            text = replayer.values.encode_plain(name, "published", value, limit=_MOST_PUBLISHED // 2)
+        replayer.published = text
         return Promise.of(lambda: None)
+
+    def _patched(self, call: Call) -> Promise[Any]:
+        """One answer for the whole run; from the turn that recorded it, or by whether this place was passed before anybody asked."""
+        replayer, marker = self._replayer, PATCHED + call.name
+        if call.name not in replayer.patches and not replayer.acknowledged[("marker", marker)]:
+            self._wait_for_room()
+        since = replayer.journal.patched_since(marker)
+        answer = since <= replayer.turn if since is not None else replayer.patches.setdefault(call.name, not replayer.replaying)
+        if answer and ("marker", marker) not in replayer.outbox and not replayer.acknowledged[("marker", marker)]:
+            operation = self._operation("marker", call, marker)
+            operation.id = marker
+            self._ask(operation)
+            operation.promise.settle(True)
+        return Promise.of(lambda: answer)
 
     # --- signals
 
@@ -357,6 +392,12 @@ class WorkflowRuntime:
 
     def deliver_signal(self, name: str, text: str | None) -> None:
         """A signal arrived: the longest waiting listener gets it, or it is kept until somebody listens."""
+        text, signal_id = split_id(text)
+        if signal_id is not None:
+            key = digest(f"{name} {signal_id}")[:16]
+            if key in self._replayer.seen:
+                return
+            self._replayer.seen[key] = None
         listeners = self._replayer.listeners.get(name)
         if listeners:
             call, promise = listeners.popleft()
@@ -366,7 +407,8 @@ class WorkflowRuntime:
 
     def _read_signal(self, call: Call, text: str | None) -> Any:
         args, kwargs = self._replayer.values.decode_call(call.target, text)
-        return call.target.invoke(args, kwargs, call.instance)
+        with inside(self):
+            return call.target.invoke(args, kwargs, call.instance)
 
     @staticmethod
     def _stop_listening(listeners: deque[tuple[Call, Promise[Any]]], promise: Promise[Any]) -> None:

@@ -4,6 +4,7 @@ Rule 1: one thread handles one task from poll to response; the greenlets of a bo
 Rule 2: a response is all or nothing. Whatever goes wrong before it leaves the task open: it times out and is handed out again.
 Rule 3: a misfit writes nothing but the fact: the execution stays open, its context says that it is blocked, a reserved timer asks again
         after a while, longer each time, until fitting code is deployed (replay rule 9).
+        So is an execution whose decision task kills or fails its decider again and again: it is parked, not tried for ever.
 Rule 4: a recorded function runs inside the decision task; it is timed, and the user is warned at half of the task's time.
 Rule 5: open executions are kept between their tasks (`cache`). What is kept saves time and decides nothing.
 Rule 6: stopping withdraws the open poll where the transport can do that; else it is waited for, and its task is done.
@@ -20,11 +21,12 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from flowdsl.errors import Fault, NonDeterminism
+from flowdsl import ambient
+from flowdsl.errors import Fault, InternalError, NonDeterminism
 from flowdsl.lang.context import Info
 from flowdsl.lang.scope import ActivityScope
 from flowdsl.model import decisions
-from flowdsl.plain import call_plainly, watch_threads
+from flowdsl.plain import call_plainly
 from flowdsl.replay.replayer import REPLAY_VERSION, Replayer
 from flowdsl.service.faults import UNKNOWN_RESOURCE
 from flowdsl.service.swf import Swf
@@ -43,6 +45,7 @@ log = logging.getLogger("flowdsl.decider")
 
 BLOCKED_PREFIX = decisions.RESERVED_TIMER_PREFIX + "blocked-"
 _LONGEST_BLOCK = 600.0
+_LOST_AT_MOST, _LOST_AGAIN = 3, 1  # decision tasks in a row that may be lost before the execution is parked; when it was parked before
 
 Batch = list[dict[str, Any]]
 
@@ -69,7 +72,7 @@ class Decider:
         backend: str = "",
         on_response: Callable[[Mapping[str, str], Batch], None] | None = None,
     ) -> None:
-        watch_threads()
+        ambient.install()
         self._polls = Withdrawable(swf.transport)
         self._in_process = isinstance(swf.transport, Submits)
         self._swf = Swf(self._polls, swf.domain)
@@ -170,16 +173,26 @@ class Decider:
         return replayer if self._feed(replayer, new) is None else None
 
     def _from_the_beginning(self, task: Mapping[str, Any], definition: Any) -> tuple[Replayer, tuple[Batch, str] | None]:
-        """Replay the whole history; the second value is the answer to a misfit."""
+        """Replay the whole history; the second value is the answer to a misfit, or to a task that is parked."""
         events = self._whole_history(task)
         self._values.expect(_texts(events))
         replayer = self._replayer(task, definition, events)
-        misfit = self._feed(replayer, events)
-        if misfit is None:
+        lost, parked = lost_in_a_row(events)
+        error: Exception | None
+        if lost >= (_LOST_AGAIN if parked else _LOST_AT_MOST):
+            error = _poisonous(task, lost)  # whoever tries it may die of it
+        else:
+            try:
+                error = self._feed(replayer, events)
+            except Exception as failure:
+                if lost < _LOST_AT_MOST - 1 and not parked:
+                    raise  # it may be for once: the task times out and is given out again
+                error = failure
+        if error is None:
             return replayer, None
-        log.error("%s", misfit)
-        self._hooks.report(misfit, task["workflowExecution"])
-        return replayer, blocked(misfit, events)
+        log.error("%s is blocked: %s", task["workflowExecution"]["workflowId"], error, exc_info=error)
+        self._hooks.report(error, task["workflowExecution"])
+        return replayer, blocked(error, events)
 
     def _feed(self, replayer: Replayer, events: Sequence[Mapping[str, Any]]) -> NonDeterminism | None:
         """Feed; return the misfit, if there is one. After any other error the replayer is closed."""
@@ -270,14 +283,39 @@ _READ = {
 }
 
 
-def blocked(misfit: NonDeterminism, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """The response to a task whose history the code does not fit: nothing but the fact, and a timer that asks again later."""
+def lost_in_a_row(events: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
+    """How many decision tasks in a row, up to now, nobody answered; and whether the last one that was answered parked the execution."""
+    lost = 0
+    for event in reversed(events):
+        kind = event["eventType"]
+        if kind == "DecisionTaskTimedOut" and event["decisionTaskTimedOutEventAttributes"].get("startedEventId"):
+            lost += 1
+        elif kind == "DecisionTaskCompleted":
+            context = read_context(event["decisionTaskCompletedEventAttributes"].get("executionContext"))
+            return lost, "blocked" in context
+    return lost, False
+
+
+def _poisonous(task: Mapping[str, Any], lost: int) -> InternalError:
+    execution = task["workflowExecution"]
+    return InternalError(
+        f"{lost} deciders in a row took the decision task of {task['workflowType']['name']!r} (workflow id {execution['workflowId']}, run "
+        f"{execution['runId']}) and never answered: its code ends the process, or takes longer than its task_timeout. The execution is "
+        "left open and unharmed; it is tried again after a while, longer each time, and goes on when the code does"
+    )
+
+
+def blocked(error: Exception, events: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The response to a task that cannot be decided now: nothing but the fact, and a timer that asks again later."""
     before = sum(
         1 for e in events if e["eventType"] == "TimerStarted" and e["timerStartedEventAttributes"]["timerId"].startswith(BLOCKED_PREFIX)
     )
     delay = min(_LONGEST_BLOCK, 2.0 * 2 ** min(before, 20))
     timer = decisions.start_timer(timer_id=f"{BLOCKED_PREFIX}{events[-1]['eventId']}", start_to_fire=delay)
-    context: dict[str, Any] = {"flowdsl": REPLAY_VERSION, "blocked": misfit.message[:4000]}
+    context: dict[str, Any] = {
+        "flowdsl": REPLAY_VERSION,
+        "blocked": (getattr(error, "message", "") or f"{type(error).__name__}: {error}")[:4000],
+    }
     for event in reversed(events):
         if event["eventType"] == "DecisionTaskCompleted":
             earlier = read_context(event["decisionTaskCompletedEventAttributes"].get("executionContext"))

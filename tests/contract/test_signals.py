@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import pytest
 from contract_stage import DURABLE, HANDLES, events, new_id, wait_for
 
 import flowdsl
-from flowdsl import Fault, SignalFailed, activity, continue_as_new, mark, publish, signal, sleep, workflow
+from flowdsl import Fault, Retry, SignalFailed, activity, continue_as_new, mark, publish, signal, signal_with_start, sleep, workflow
 
 # --- signals ---------------------------------------------------------------------------------------------------------
 
@@ -212,6 +215,104 @@ def test_arguments_that_do_not_fit_a_signal_are_refused_where_it_is_sent(stage):
         approved.send("somebody", nobody="x")
 
 
+# --- more than one signal can be -------------------------------------------------------------------------------------
+
+
+@workflow
+def counts(seen: tuple[str, ...], rest: int) -> list[str]:
+    seen = (*seen, approved.wait())
+    if rest > 1:
+        continue_as_new(seen, rest - 1)
+    return list(seen)
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_signal_with_an_id_is_received_once_also_by_the_next_run(stage):
+    execution = stage.start(counts, (), 3)
+    for name in ("a", "a", "b", "a", "b"):
+        execution.signal(approved.options(id=f"message {name}"), name)
+    execution.signal(approved, "end")
+    assert execution.result() == ["a/1", "b/1", "end/1"]
+
+
+@signal
+def bulk(text: str) -> str:
+    return text
+
+
+@workflow
+def takes_bulk(n: int, total: int = 0) -> int:
+    if n == 0:
+        return total
+    if total == 0:
+        approved.wait()
+    continue_as_new(n - 1, total + len(bulk.wait()))
+    return 0
+
+
+@pytest.mark.stages(*HANDLES)
+def test_33_a_signal_of_300_kb_arrives(stage):
+    execution = stage.start(takes_bulk, 1)
+    execution.signal(approved, "go")
+    execution.signal(bulk, "x" * 300_000)
+    assert execution.result() == 300_000
+
+
+@pytest.mark.stages(*HANDLES)
+def test_39_unread_signals_that_no_input_could_hold_are_carried_to_the_next_run(stage):
+    execution = stage.start(takes_bulk, 30)
+    for n in range(30):
+        execution.signal(bulk, f"{n:02}" * 2_500)
+    execution.signal(approved, "go")
+    assert execution.result() == 30 * 5_000
+
+
+@workflow
+def sends_until_it_arrives(target: str) -> str:
+    approved.options(retry=Retry(attempts=20, first=1, factor=1)).send(target, "early")
+    return "sent"
+
+
+@pytest.mark.stages(*DURABLE)
+def test_a_workflow_sends_again_until_its_target_exists(stage):
+    target = new_id("target")
+    with stage.clock.held():
+        early = stage.start(sends_until_it_arrives, target)
+        wait_for(lambda: events(early, "SignalExternalWorkflowExecutionFailed"))
+        execution = stage.start(one_approval.options(id=target), None)
+    assert early.result() == "sent"
+    assert execution.result() == "early/1"
+
+
+@pytest.mark.stages(*HANDLES)
+def test_a_signal_starts_its_execution_if_there_is_none(stage):
+    mine = approvals.options(id=new_id("cart"))
+    first = signal_with_start(partial(approved, "ann", level=2), mine, 3, backend=stage.backend)
+    again = signal_with_start(partial(approved, by="bob"), mine, 3, backend=stage.backend)
+    assert again.run_id == first.run_id
+    first.signal(approved, "cid")
+    assert first.result() == ["ann/2", "bob/1", "cid/1"]
+    other = signal_with_start(partial(approved, "dan"), approvals.options(id=first.id), 1, backend=stage.backend)
+    assert other.result() == ["dan/1"]
+
+
+@pytest.mark.stages("embedded", "server")
+def test_many_who_signal_with_start_at_once_start_one_execution_and_no_signal_is_lost(stage):
+    mine = approvals.options(id=new_id("cart"))
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(signal_with_start, partial(approved, str(n)), mine, 12, backend=stage.backend) for n in range(12)]
+        handles = [job.result() for job in jobs]
+    assert len({handle.run_id for handle in handles}) == 1
+    assert sorted(handles[0].result(), key=lambda text: int(text[:-2])) == [f"{n}/1" for n in range(12)]
+
+
+def test_signal_with_start_needs_a_signal_and_an_id(stage):
+    with pytest.raises(flowdsl.DefinitionError, match="partial"):
+        signal_with_start(approved, approvals.options(id="x"), 1, backend=stage.backend)
+    with pytest.raises(flowdsl.DefinitionError, match=r"options\(id="):
+        signal_with_start(partial(approved, "x"), approvals, 1, backend=stage.backend)
+
+
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
@@ -259,3 +360,17 @@ def test_marks_are_seen_in_the_history(stage):
     execution.result()
     seen = [(event["markerName"], event.get("details")) for event in events(execution, "MarkerRecorded")]
     assert seen == [("begun", "null"), ("counted", '{"n":2}'), ("counted", "[3]")]
+
+
+@workflow
+def publishes_quotes(n: int) -> str:
+    publish(['"'] * n)
+    return "done"
+
+
+@pytest.mark.stages(*HANDLES)
+@pytest.mark.parametrize("n", [5_000, 6_500, 200_000])
+def test_what_is_published_may_be_large_and_full_of_quotes(stage, n):
+    execution = stage.start(publishes_quotes, n)
+    assert execution.result() == "done"
+    assert execution.published() == ['"'] * n

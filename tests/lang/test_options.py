@@ -32,7 +32,7 @@ def test_the_options_of_each_kind_are_the_manuals():
         "workflow": {"timeout", "task_timeout", "child_policy", "tags", "retry", "id", "on_failure"},
         "cached": set(),
         "timer": set(),
-        "signal": set(),
+        "signal": {"id", "retry"},
     }
 
 

@@ -369,3 +369,83 @@ def test_no_refusal_runs_a_recorded_function_again() -> None:
     world.start(records)
     assert world.run_to_end(2000) == [1, [0, 2, 4, 6, 8]]
     assert runs == [1]
+
+
+@workflow
+def two_sleeps() -> str:
+    try:
+        sleep(1)
+    except DefinitionError as error:
+        return str(error)
+    return "slept"
+
+
+def test_a_timer_that_the_service_will_never_start_is_raised_at_its_line() -> None:
+    world = Refusing(World(), lambda kind, _: "OPERATION_NOT_PERMITTED" if kind == "StartTimer" else None)
+    world.begin(two_sleeps)
+    world.turn()
+    decisions = world.turn()
+    assert decisions[-1]["decisionType"] == "CompleteWorkflowExecution"
+    assert "OPERATION_NOT_PERMITTED" in decisions[-1]["completeWorkflowExecutionDecisionAttributes"]["result"]
+    assert len(world.events) < 15
+
+
+@workflow
+def stops_a_child() -> str:
+    child = kid.start(1)
+    sleep(1)
+    child.cancel()
+    sleep(600)
+    return "stopped"
+
+
+def test_a_cancel_of_a_child_that_is_refused_for_its_rate_is_asked_again_and_one_of_a_closed_child_is_not() -> None:
+    for cause, again in (
+        ("REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_RATE_EXCEEDED", True),
+        ("UNKNOWN_EXTERNAL_WORKFLOW_EXECUTION", False),
+    ):
+        events = Refusing(World(), lambda *_: None)
+        events.begin(stops_a_child)
+        replayer = events.world.replayer(workflow=stops_a_child, run=("w", "r"))
+        completed = 0
+
+        def turn(add: Callable[[int], Any] | None = None) -> list[dict[str, Any]]:
+            nonlocal completed
+            done = len(replayer.journal.__slots__) and len(events.events)
+            if add is not None:
+                add(completed)
+            scheduled = events.add("DecisionTaskScheduled", taskList={"name": LIST})
+            started = events.add("DecisionTaskStarted", scheduledEventId=scheduled)
+            replayer.feed(events.events[replayer.journal.last_id :])
+            decisions = replayer.decisions()
+            completed = events.add("DecisionTaskCompleted", scheduledEventId=scheduled, startedEventId=started)
+            assert done is not None
+            return decisions
+
+        child, timer = turn()
+        child_id = child["startChildWorkflowExecutionDecisionAttributes"]["workflowId"]
+        timer_id = timer["startTimerDecisionAttributes"]["timerId"]
+        kind = {"name": kid.name, "version": "1"}
+        given = {"workflowId": child_id, "workflowType": kind, "decisionTaskCompletedEventId": completed}
+        initiated = events.add("StartChildWorkflowExecutionInitiated", **given)
+        running = events.add("TimerStarted", timerId=timer_id, startToFireTimeout="1", decisionTaskCompletedEventId=completed)
+        execution = {"workflowId": child_id, "runId": "child-run"}
+        events.add("ChildWorkflowExecutionStarted", workflowExecution=execution, workflowType=kind, initiatedEventId=initiated)
+        events.add("TimerFired", timerId=timer_id, startedEventId=running)
+        decisions = turn()
+        assert [d["decisionType"] for d in decisions] == ["RequestCancelExternalWorkflowExecution", "StartTimer"]
+        asked = events.add(
+            "RequestCancelExternalWorkflowExecutionInitiated",
+            workflowId=child_id,
+            runId="child-run",
+            decisionTaskCompletedEventId=completed,
+        )
+        second = decisions[1]["startTimerDecisionAttributes"]["timerId"]
+        events.add("TimerStarted", timerId=second, startToFireTimeout="600", decisionTaskCompletedEventId=completed)
+        events.add(
+            "RequestCancelExternalWorkflowExecutionFailed", workflowId=child_id, runId="child-run", initiatedEventId=asked, cause=cause,
+            decisionTaskCompletedEventId=completed,
+        )  # fmt: skip
+        paced = turn()
+        assert [d["decisionType"] for d in paced] == (["StartTimer"] if again else [])
+        replayer.close()
