@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flowdsl import limits
 from flowdsl.errors import ActivityTimedOut, Cancelled, CancelRequested, ChildFailed, DefinitionError, SignalFailed
 from flowdsl.model.attempts import with_heartbeat
+from flowdsl.model.carried import UPGRADE_SIGNAL
 from flowdsl.model.decisions import RESERVED_TIMER_PREFIX
 from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed
 from flowdsl.replay.records import split_record
@@ -217,7 +218,8 @@ def _marker_recorded(r: Replayer, event_id: int, a: Attributes) -> None:
 
 
 def _signaled(r: Replayer, _: int, a: Attributes) -> None:
-    r.runtime.deliver_signal(a["signalName"], a.get("input"))
+    if a["signalName"] != UPGRADE_SIGNAL:
+        r.runtime.deliver_signal(a["signalName"], a.get("input"))
 
 
 def _send_initiated(r: Replayer, event_id: int, a: Attributes) -> None:

@@ -52,7 +52,7 @@ class Replayer:
     """One execution, as far as its history has been fed.
 
     `definition` is the workflow, `instance` what a method is bound to; `values` encodes and decodes;
-    `record` runs a recorded (`@cached` or timer) function for the first time.
+    `record` runs a recorded (`@cached` or timer) function for the first time. `silent`: the workflow's logger takes all of it for a replay.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Replayer:
         record: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any],
         instance: Any = None,
         backend: str = "",
+        silent: bool = False,
     ) -> None:
         self.definition = definition
         self.instance = instance
@@ -95,7 +96,8 @@ class Replayer:
         self.started_at = 0.0
         self.task_list = ""
         self.now = 0.0
-        self.replaying = False
+        self.silent = silent
+        self.replaying = silent
         self.closed = False
         self.main: Branch | None = None
         self.runtime = WorkflowRuntime(self)
@@ -141,7 +143,7 @@ class Replayer:
             turn = self.journal.turn_of(event_id)
             if turn is not None:
                 self.turn, self.now = turn
-                self.replaying = self.journal.is_past(turn)
+                self.replaying = self.silent or self.journal.is_past(turn)
         handler(self, event_id, event[EVENTS[kind].key])
         self.hub.run()
         if self._ending and not self.hub.closing:
