@@ -59,9 +59,7 @@ class Execution:
             if event["eventType"] != "WorkflowExecutionContinuedAsNew":
                 break
             self.run_id = attributes(event)["newExecutionRunId"]
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.end()
+        self.give_up_lease()
         return self._outcome(event["eventType"], attributes(event))
 
     def _wait_closed(self, deadline: float | None) -> None:
@@ -172,6 +170,12 @@ class Execution:
     def terminate(self, reason: str = "") -> None:
         """End it at once; its code does not hear of it."""
         self._connection.swf.terminate(self.id, reason=reason)
+
+    def give_up_lease(self) -> None:
+        """This process does not serve it, or no more."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
 
     def serve(self) -> None:
         """Serve it from this process, if it is open, its workflow is known here, and the backend serves what it runs."""

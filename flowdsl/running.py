@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from flowdsl import config
@@ -77,7 +77,7 @@ def attach(workflow_id: str, run_id: str | None = None, backend: str | Backend |
     connection = connect(where)
     connection.register()
     if run_id is None:
-        run_id = _latest_run(connection, workflow_id)
+        run_id = latest_run(connection, workflow_id)
     execution = Execution(connection, workflow_id, run_id)
     execution.describe()
     execution.serve()
@@ -179,7 +179,20 @@ def _resume(connection: Connection, workflow_id: str, definition: Any, text: str
     return Execution(connection, workflow_id, run_id, definition, lease.of(workflow_id, run_id, instances))
 
 
-def _latest_run(connection: Connection, workflow_id: str) -> str:
+def start_unserved(fn: Any, args: Sequence[Any], kwargs: dict[str, Any], connection: Connection) -> Execution:
+    """Start a workflow on the fleet's list, or the one its options name; this process does not serve it.
+
+    Raises `AlreadyRunning` if its id belongs to an open execution with other input; the same input gives that execution.
+    """
+    if fn.settings.task_list is None:
+        fn = fn.options(task_list=config.task_list())
+    execution = _start(_call(fn, tuple(args), kwargs), connection)
+    execution.give_up_lease()
+    return execution
+
+
+def latest_run(connection: Connection, workflow_id: str) -> str:
+    """The open run of a workflow id, else its latest. Raises `Fault` if there is none."""
     for listing in (connection.swf.list_open, connection.swf.list_closed):
         found = listing(workflow_id=workflow_id)
         if found:

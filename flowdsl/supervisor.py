@@ -68,9 +68,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until a signal; return the exit code."""
-        previous = {
-            number: signal.signal(number, lambda number, _: self._notes.put("signal")) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        previous = {number: signal.signal(number, lambda *_: self._notes.put("signal")) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             if self._changes is not None:
                 threading.Thread(target=self._watch, args=(self._changes,), name="flowdsl-reload", daemon=True).start()
@@ -144,12 +142,12 @@ class Supervisor:
             self._notes.put("changed")
 
 
-def drain_with_supervisor(stream: IO[bytes]) -> None:
+def drain_with_supervisor(descriptor: int = 0) -> None:
     """In a child: when the supervisor is gone, drain as after a signal."""
 
     def wait() -> None:
-        with suppress(OSError, ValueError):
-            while stream.read(1024):
+        with suppress(OSError):
+            while os.read(descriptor, 1024):  # no buffered file: its lock would be held when the interpreter ends
                 pass
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,8 +1,8 @@
 """Metrics for Prometheus, spans for OpenTelemetry, log lines as JSON: observers of a worker's tasks (`service.observed`).
 
 Rule 1: each needs its extra; who asks for one that is not installed is told the pip command.
-Rule 2: names are SWF's CloudWatch names: the metric `ActivityTasksCompleted` is the counter `flowdsl_ActivityTasksCompleted_total`; times are
-        histograms in seconds, `flowdsl_ActivityTaskStartToCloseTime_seconds` and `flowdsl_DecisionTaskStartToCloseTime_seconds`.
+Rule 2: names are SWF's CloudWatch names: the metric `ActivityTasksCompleted` is the counter `flowdsl_ActivityTasksCompleted_total`; times
+        are histograms in seconds, `flowdsl_ActivityTaskStartToCloseTime_seconds` and `flowdsl_DecisionTaskStartToCloseTime_seconds`.
 Rule 3: a label or an attribute is a name or an id, never a value of the user's. Metrics have the type's name alone: ids would be endless.
 """
 
@@ -126,6 +126,14 @@ def available() -> list[Any]:
         return [OpenTelemetry()]
     except DefinitionError:
         return []
+
+
+def prometheus() -> Prometheus | None:
+    """Prometheus's observer, None without the extra."""
+    try:
+        return Prometheus()
+    except DefinitionError:
+        return None
 
 
 def _needs(module: str, extra: str) -> Any:

@@ -288,9 +288,7 @@ class Decider:
         whole = self._swf.history(execution["workflowId"], execution["runId"])
         return list(takewhile(lambda event: event["eventId"] <= task["startedEventId"], whole))
 
-    def _replayer(
-        self, task: Mapping[str, Any], definition: Any, events: Sequence[Mapping[str, Any]], *, shadow: bool = False
-    ) -> Replayer:
+    def _replayer(self, task: Mapping[str, Any], definition: Any, events: Sequence[Mapping[str, Any]], *, shadow: bool = False) -> Replayer:
         execution = task["workflowExecution"]
         return Replayer(
             definition,

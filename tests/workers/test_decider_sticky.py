@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from decider_stand import DOMAIN, LIST, Stand, everything, in_turn, news, with_finally
@@ -75,7 +75,7 @@ class Serving:
         self._responses = threading.Semaphore(0)
         self.decider = stand.decider(transport or stand.service, on_response=lambda execution, batch: self._responses.release(), **options)
 
-    def __enter__(self) -> Serving:
+    def __enter__(self) -> Self:
         self.decider.start()
         return self
 
