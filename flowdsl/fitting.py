@@ -1,7 +1,9 @@
 """Does code fit a history? For `flowdsl replay` and `flowdsl upgrade`.
 
 Rule 1: looking changes nothing: a recorded function whose outcome the history does not have is not run; the replay ends there, fitting.
-Rule 2: an execution is moved by telling its old build's worker (`workers.builds` rule 4), and only where the replay agrees.
+Rule 2: the history is looked at to its end. What came after the latest decision task waits for the next one, so that one is made up: what the
+        latest decisions asked for is compared as well.
+Rule 3: an execution is moved by telling its old build's worker (`workers.builds` rule 4), and only where the replay agrees.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from flowdsl.data.setup import default_converter
 from flowdsl.data.values import Values
 from flowdsl.errors import Control, DefinitionError, NonDeterminism
 from flowdsl.model.carried import UPGRADE_SIGNAL
+from flowdsl.model.lifecycle import EVENTS
 from flowdsl.replay.replayer import Replayer
 from flowdsl.workers.builds import list_of, moved_to
 
@@ -31,7 +34,7 @@ def misfit_of(registry: Registry, events: Sequence[dict[str, Any]], workflow_id:
     values = Values(default_converter(None), "")
     replayer = Replayer(definition, workflow_id=workflow_id, run_id=run_id, values=values, record=_not_recorded, silent=True)
     try:
-        replayer.feed(events)
+        replayer.feed([*events, *_next_turn(events)])
     except NonDeterminism as misfit:
         return misfit
     except _NotRecorded:
@@ -57,6 +60,16 @@ def move_fitting(registry: Registry, swf: Swf, task_list: str, build: str) -> It
         if misfit is None:
             swf.signal(workflow_id, UPGRADE_SIGNAL, input=build)
         yield workflow_id, "moved" if misfit is None else f"stays: {misfit}"
+
+
+def _next_turn(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The decision task that would come next; none if the execution is closed."""
+    last = events[-1]
+    if EVENTS[last["eventType"]].closes or last["eventType"] == "DecisionTaskStarted":
+        return []
+    about = {"scheduledEventId": last["eventId"]}
+    event = {"eventId": last["eventId"] + 1, "eventType": "DecisionTaskStarted", "eventTimestamp": last["eventTimestamp"]}
+    return [{**event, "decisionTaskStartedEventAttributes": about}]
 
 
 def _list_of(events: Sequence[dict[str, Any]]) -> str:

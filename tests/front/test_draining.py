@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from front_kit import kinds
 
 from flowdsl import Embedded, Worker, activity, workflow
 from flowdsl.connection import connect, disconnect
 from flowdsl.running import start_unserved
-from flowdsl.service.observed import Observed
+
+
+if TYPE_CHECKING:
+    from flowdsl.service.observed import Observed
 
 PATIENCE = 120
 EXECUTIONS, ACTIVITIES, TASKS_BETWEEN = 20, 10, 12
