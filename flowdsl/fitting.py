@@ -1,8 +1,8 @@
 """Does code fit a history? For `flowdsl replay` and `flowdsl upgrade`.
 
 Rule 1: looking changes nothing: a recorded function whose outcome the history does not have is not run; the replay ends there, fitting.
-Rule 2: the history is looked at to its end. What came after the latest decision task waits for the next one, so that one is made up: what the
-        latest decisions asked for is compared as well.
+Rule 2: the history is looked at to its end. What came after the latest decision task waits for the next one, so that one is made up: what
+        the latest decisions asked for is compared as well.
 Rule 3: an execution is moved by telling its old build's worker (`workers.builds` rule 4), and only where the replay agrees.
 """
 

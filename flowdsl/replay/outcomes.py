@@ -44,7 +44,7 @@ _UNKNOWN_TYPE_CAUSES = frozenset({"ACTIVITY_TYPE_DOES_NOT_EXIST", "WORKFLOW_TYPE
 
 
 def _activity_scheduled(r: Replayer, event_id: int, a: Attributes) -> None:
-    op = r.acknowledge(("activity", a["activityId"]), f"ActivityTaskScheduled {_line(event_id, a['activityId'], a)}")
+    op = r.acknowledge(("activity", a["activityId"]), lambda: f"ActivityTaskScheduled {_line(event_id, a['activityId'], a)}")
     _check_target(r, op, event_id, a["activityType"]["name"], a)
     _opened(r, op, event_id)
 

@@ -229,11 +229,11 @@ class Replayer:
         """Whether one more outcome of a recorded function is sure to go out with this turn."""
         return len(self._records) < _MOST_RECORDS and self._record_bytes <= _MOST_RECORD_BYTES
 
-    def acknowledge(self, key: Key, recorded: str) -> Operation:
-        """The history shows that the service took (or refused) `key`."""
+    def acknowledge(self, key: Key, recorded: str | Callable[[], str]) -> Operation:
+        """The history shows that the service took (or refused) `key`. `recorded` says its event, or is a function that does."""
         operation = self.outbox.pop(key, None)
         if operation is None:
-            raise self.misfit(recorded)
+            raise self.misfit(recorded if isinstance(recorded, str) else recorded())
         self.acknowledged[key] += 1
         if key[0] == "marker":
             self._record_bytes -= self._records.pop(key)

@@ -12,7 +12,6 @@ from flowdsl import Embedded, Worker, activity, workflow
 from flowdsl.connection import connect, disconnect
 from flowdsl.running import start_unserved
 
-
 if TYPE_CHECKING:
     from flowdsl.service.observed import Observed
 
