@@ -48,7 +48,8 @@ WORKS: list[tuple[str, str, list[tuple[str, str, int]]]] = [
 ]  # fmt: skip
 IMPORTS = {
     "flowdsl": "import flowdsl", "DBOS": "import dbos", "Prefect": "import prefect",
-    "AWS durable SDK": "import aws_durable_execution_sdk_python", "Temporal": "import temporalio.worker, temporalio.workflow", "simpleflow": "import simpleflow.swf.executor",
+    "AWS durable SDK": "import aws_durable_execution_sdk_python", "Temporal": "import temporalio.worker, temporalio.workflow",
+    "simpleflow": "import simpleflow.swf.executor",
 }  # fmt: skip
 HELPS = {"flowdsl": ["-m", "flowdsl", "--help"], "DBOS": "dbos", "Prefect": "prefect", "simpleflow": "simpleflow"}
 
