@@ -1,5 +1,6 @@
 """Workers that are stopped and started all the time, under load, over HTTP: no task is lost and none waits for its timeout.
 
+As in a rolling deploy, the next worker begins before the last one stops, so that open polls (which cannot be taken back) end with a task.
 `python benchmarks/drain.py [RESTARTS] [sticky]`: the long form of tests/front/test_draining.py. It prints what the histories show.
 """
 
@@ -77,27 +78,27 @@ def main() -> None:
         load = Load(backend)
         load.begin(OPEN)
         began, stops = time.perf_counter(), []
+        worker = Worker(step, chain, backend=backend, sticky=STICKY or None, observers=[load.noted]).start()
         for _ in range(RESTARTS):
-            worker = Worker(step, chain, backend=backend, sticky=STICKY or None, observers=[load.noted]).start()
             time.sleep(chance.uniform(0.05, 0.3))
+            following = Worker(step, chain, backend=backend, sticky=STICKY or None, observers=[load.noted]).start()
             stopping = time.perf_counter()
             worker.stop(None)
             stops.append(time.perf_counter() - stopping)
+            worker = following
         load.ending = True
-        with Worker(step, chain, backend=backend, observers=[load.noted]):
-            done = load.drained(120)
-            events = Counter(event["eventType"] for one in load.begun for event in one.history())
-            load.begin(3)  # something for the open polls to end with
-            seconds = time.perf_counter() - began
-            count = len(load.begun) - 3
-            print(f"{RESTARTS} restarts in {seconds:.0f} s, {count} executions, all closed: {done}; slowest stop {max(stops):.1f} s")
-            for kind in ("ActivityTaskScheduled", "ActivityTaskStarted", "ActivityTaskCompleted", "ActivityTaskFailed"):
-                print(f"{kind:<24} {events[kind]:>7}")
-            for kind in sorted(kind for kind in events if kind.endswith("TimedOut")):
-                print(f"{kind:<24} {events[kind]:>7}")
-            if not any(kind.endswith("TimedOut") for kind in events):
-                print(f"{'timed out':<24} {0:>7}")
-        disconnect(backend)
+        done = load.drained(120)
+        seconds, count = time.perf_counter() - began, len(load.begun)
+        events = Counter(event["eventType"] for one in load.begun for event in one.history())
+        print(f"{RESTARTS} restarts in {seconds:.0f} s, {count} executions, all closed: {done}; slowest stop {max(stops):.1f} s")
+        for kind in ("ActivityTaskScheduled", "ActivityTaskStarted", "ActivityTaskCompleted", "ActivityTaskFailed"):
+            print(f"{kind:<24} {events[kind]:>7}")
+        for kind in sorted(kind for kind in events if kind.endswith("TimedOut")):
+            print(f"{kind:<24} {events[kind]:>7}")
+        if not any(kind.endswith("TimedOut") for kind in events):
+            print(f"{'timed out':<24} {0:>7}", flush=True)
+    worker.stop()  # the server is gone: no poll waits for its minute
+    disconnect(backend)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from decider_cache import served
 
 from flowdsl import Swf, Worker, activity, signal, workflow
 from flowdsl.connection import connect
 from flowdsl.running import start_unserved
-from flowdsl.service.observed import Observed
+
+if TYPE_CHECKING:
+    from flowdsl.service.observed import Observed
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
