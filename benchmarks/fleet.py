@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
 
-@activity(name="step")
+@activity(name="fleet.step")
 def step(number: int) -> int:
     return number
 

@@ -9,7 +9,7 @@ Rule 5: open executions are kept between their tasks (`cache`). What is kept sav
 Rule 6: stopping withdraws the open poll where the transport can do that; else it is waited for, and its task is done.
 Rule 7: where several decide (`sticky`), each thread has a task list of its own, and names it in its responses: the execution's next tasks
         come back to where it is kept, if they are taken there within `STICKY` seconds, else to everybody. What is answered while stopping
-        hands the execution back to everybody's list.
+        hands the execution back to everybody's list; so a stop goes on for as long, or until nothing is kept any more.
 Rule 8: with a `build`, what is begun here stays with code of that build: the first response names the build's own list, for good; a signal
         of `flowdsl upgrade` makes the next response name another build's (`builds`).
 Rule 9: now and then a kept execution is compared with its whole history (`shadow`).
@@ -89,6 +89,8 @@ class Decider:
         watch_threads()
         self._polls = Withdrawable(swf.transport)
         self._swf = Swf(self._polls, swf.domain)
+        self._own_polls = Withdrawable(swf.transport)
+        self._own_swf = Swf(self._own_polls, swf.domain)
         self._task_list = task_list
         self._registry = registry
         self._values = values
@@ -104,6 +106,9 @@ class Decider:
         self._answered = threading.Condition()
         self._stopping = False
         self._desks: list[Desk] = []
+        self._caches: list[Cache] = []
+        self._own_loops: list[PollLoop] = []
+        self._handing_back: threading.Timer | None = None
         self._loops = [loop for n in range(threads) for loop in self._thread(f"flowdsl-decider-{n + 1}", Cache(kept), sticky=sticky)]
 
     def _thread(self, name: str, cache: Cache, *, sticky: bool) -> list[PollLoop]:
@@ -113,6 +118,7 @@ class Decider:
             return [PollLoop(lambda: self.run_once(cache), self._hooks, name, on_end=cache.close)]
         desk = Desk(name, cache.close)
         self._desks.append(desk)
+        self._caches.append(cache)
         own = f"{self._task_list[:200]}.{uuid.uuid4().hex}" if build is None else build.task_list
         polling = [self._task_list, own]
 
@@ -133,7 +139,9 @@ class Decider:
             if last:
                 desk.stop()
 
-        return [PollLoop(bring(task_list), self._hooks, f"{name}-poll", on_end=ended) for task_list in (self._task_list, own)]
+        shared, mine = (PollLoop(bring(task_list), self._hooks, f"{name}-poll", on_end=ended) for task_list in (self._task_list, own))
+        self._own_loops.append(mine)
+        return [shared, mine]
 
     def start(self) -> None:
         """Begin to poll, in background threads."""
@@ -148,8 +156,23 @@ class Decider:
         if self._build is not None:
             self._build.stop()
         for loop in self._loops:
-            loop.stop()
+            if loop not in self._own_loops:
+                loop.stop()
         self._polls.withdraw()
+        self._handing_back = threading.Timer(STICKY, self._end)
+        self._handing_back.daemon = True
+        if self._build is not None or not any(self._caches):
+            self._end()
+        else:
+            self._handing_back.start()
+
+    def _end(self) -> None:
+        """Nothing is handed back any more: end the polls of our own lists too."""
+        for loop in self._own_loops:
+            loop.stop()
+        self._own_polls.withdraw()
+        if self._handing_back is not None:
+            self._handing_back.cancel()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until every thread has ended; False if some has not after `timeout` seconds."""
@@ -183,11 +206,12 @@ class Decider:
         """Poll once and have the task, if there is one, decided by `do`; return whether there was one."""
         # Only what is new is asked for. A history that turns out to be missing is fetched: that costs one call more, once.
         since_previous = cache.keeps
-        task = self._swf.poll_for_decision_task(task_list=task_list, identity=self._identity, since_previous=since_previous)
+        swf = self._swf if task_list == self._task_list else self._own_swf
+        task = swf.poll_for_decision_task(task_list=task_list, identity=self._identity, since_previous=since_previous)
         if task is None:
             return False
         with self._holding():
-            further = self._swf.further_events(task, task_list=task_list, identity=self._identity, since_previous=since_previous)
+            further = swf.further_events(task, task_list=task_list, identity=self._identity, since_previous=since_previous)
             task["events"] += further
             do(lambda: self.decide(task, cache, sticks))
         return True
@@ -217,10 +241,12 @@ class Decider:
             keeps = answer is None and not replayer.finished
             done = self._respond(task, replayer, batch, context, sticks if keeps else None)
         finally:
-            if done and answer is None and not replayer.finished:
+            if done and answer is None and not replayer.finished and not (self._stopping and self._desks):
                 cache.keep(replayer, weighs)
             else:
                 replayer.close()
+            if self._stopping and self._desks and not any(self._caches):
+                self._end()
 
     # --- the replayer: a kept one that goes on, or a new one with the whole history
 

@@ -84,6 +84,7 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self.decider.stop()
+        self.decider._end()  # as if the time for handing back were over
         assert self.decider.join(PATIENCE)
 
 
@@ -120,16 +121,30 @@ def test_what_is_answered_while_stopping_is_handed_back(stand: Stand) -> None:
     run_id = stand.start(in_turn, 2)
     decider = stand.decider(threads=2, sticky=True)
     cache = Cache()
+    decider._caches.append(cache)
     decider._bring(LIST, cache, "keeper", lambda work: work())
     stand.work()
     decider.stop()
-    decider._polls._withdrawn = False  # a poll that was open already, over a wire
     assert decider._bring("keeper", cache, "keeper", lambda work: work())
     stand.work()
     assert stand.decider().run_once()
     assert stand.result(in_turn, run_id) == 2
     assert lists_of(stand, run_id) == [LIST, "keeper", LIST]
     cache.close()
+
+
+def test_a_stop_waits_a_little_for_the_tasks_of_what_it_keeps_and_hands_them_back(stand: Stand) -> None:
+    with Serving(stand, threads=2, sticky=True) as serving:
+        run_id = stand.start(in_turn, 2)
+        serving.responded()
+        serving.decider.stop()
+        stand.work()
+        serving.responded()
+        assert serving.decider.join(PATIENCE)  # nothing is kept any more
+    stand.work()
+    assert stand.decider().run_once()
+    assert stand.result(in_turn, run_id) == 2
+    assert lists_of(stand, run_id)[-1] == LIST
 
 
 def test_a_desk_raises_at_whoever_brought_the_task_and_ends_on_its_own_thread() -> None:
