@@ -58,6 +58,7 @@ STICKY = 5.0
 """Seconds that a task waits for the one who keeps its execution. Whoever is gone delays it by so much, once."""
 
 Batch = list[dict[str, Any]]
+NextList = tuple[str | None, float | None]
 
 
 class Decider:
@@ -161,10 +162,13 @@ class Decider:
         self._polls.withdraw()
         self._handing_back = threading.Timer(STICKY, self._end)
         self._handing_back.daemon = True
-        if self._build is not None or not any(self._caches):
+        self._handing_back.start()
+        self._end_if_nothing_is_left()
+
+    def _end_if_nothing_is_left(self) -> None:
+        """While stopping: once nothing is in hand or kept, nobody's task can come to a list of our own any more."""
+        if self._stopping and (self._build is not None or not (self._in_hand or any(self._caches))):
             self._end()
-        else:
-            self._handing_back.start()
 
     def _end(self) -> None:
         """Nothing is handed back any more: end the polls of our own lists too."""
@@ -194,6 +198,7 @@ class Decider:
             with self._answered:
                 self._in_hand -= 1
                 self._answered.notify_all()
+            self._end_if_nothing_is_left()
 
     def run_once(self, cache: Cache | None = None) -> bool:
         """One poll and, if it brought a task, one decision, in the calling thread. Return whether there was a task.
@@ -226,6 +231,7 @@ class Decider:
         if definition is None:
             self._leave_alone(kind)
             return
+        hands_back = sticks is not None and self._stopping  # asked once: where the next tasks go and what is kept must agree
         kept = cache.take(task, definition)
         replayer, weighs = kept or (None, 0)
         replayer, answer = self._gone_on(task, replayer), None
@@ -239,14 +245,12 @@ class Decider:
         try:
             batch, context = answer or (replayer.decisions(), replayer.context())
             keeps = answer is None and not replayer.finished
-            done = self._respond(task, replayer, batch, context, sticks if keeps else None)
+            done = self._respond(task, replayer, batch, context, self._next_list(task, sticks if keeps else None, hands_back=hands_back))
         finally:
-            if done and answer is None and not replayer.finished and not (self._stopping and self._desks):
+            if done and answer is None and not replayer.finished and not hands_back:
                 cache.keep(replayer, weighs)
             else:
                 replayer.close()
-            if self._stopping and self._desks and not any(self._caches):
-                self._end()
 
     # --- the replayer: a kept one that goes on, or a new one with the whole history
 
@@ -329,11 +333,11 @@ class Decider:
 
     # --- the response
 
-    def _respond(self, task: Mapping[str, Any], replayer: Replayer, batch: Batch, context: str, sticks: str | None) -> bool:
+    def _respond(self, task: Mapping[str, Any], replayer: Replayer, batch: Batch, context: str, goes_to: NextList) -> bool:
         """Send the decisions; return whether the service has taken them."""
         execution = task["workflowExecution"]
         self._register(replayer)
-        task_list, within = self._next_list(task, sticks)
+        task_list, within = goes_to
         try:
             self._swf.respond_decision_task_completed(
                 task_token=task["taskToken"], decisions=batch, execution_context=context,
@@ -348,14 +352,14 @@ class Decider:
             self._on_response(execution, batch)
         return True
 
-    def _next_list(self, task: Mapping[str, Any], sticks: str | None) -> tuple[str | None, float | None]:
+    def _next_list(self, task: Mapping[str, Any], sticks: str | None, *, hands_back: bool) -> NextList:
         """Where the execution's next tasks shall go, and how long they may wait there; None leaves them where they go now."""
         if self._build is not None:
             build = moved_to(task["events"])
             return (self._build.task_list if build is None else self._build.list_of(build)), None
         if sticks is None:
             return None, None
-        return (self._task_list, None) if self._stopping else (sticks, STICKY)
+        return (self._task_list, None) if hands_back else (sticks, STICKY)
 
     def _register(self, replayer: Replayer) -> None:
         """Tell the service the types it said it does not know."""
