@@ -5,6 +5,7 @@
 #   make lint        ruff, its formatter, mypy
 #   make test-setup  tools that some tests can use (make test does it too)
 #   make bench       the benchmarks, as ratios
+#   make bench-peers  flowdsl beside others, each in an environment of its own (.bench/)
 #   make docs        the manual as HTML
 #   make clean       forget everything that was made here
 #
@@ -27,7 +28,7 @@ DOCS := $(VENV)/.flowdsl-docs
 DESCRIPTION := pyproject.toml setup.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-setup bench docs clean
+.PHONY: help demo test lint test-setup bench bench-peers docs clean
 
 help:
 	@sed -n 's/^#  \( *make .*\)/\1/p' Makefile
@@ -50,6 +51,12 @@ test-setup:
 
 bench: $(TEST)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+PEERS := dbos prefect temporalio simpleflow
+bench-peers: $(TEST)
+	@for peer in $(PEERS); do [ -d .bench/$$peer ] || { $(PYTHON) -m venv .bench/$$peer && .bench/$$peer/bin/pip install -q $$peer; } || exit 1; done
+	@[ -d .bench/awsdurable ] || { $(PYTHON) -m venv .bench/awsdurable && .bench/awsdurable/bin/pip install -q aws-durable-execution-sdk-python aws-durable-execution-sdk-python-testing; }
+	@$(BIN)/python benchmarks/peers/run.py
 
 docs: $(DOCS)
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html

@@ -1,4 +1,4 @@
-"""The command line: `flowdsl run | worker | check | complete | server | key | gc`.
+"""The command line: `flowdsl run`, `flowdsl server`, and the commands of `flowdsl.commands`.
 
 Rule 1: this file only reads arguments and prints. Each command imports what it needs when it is called: `flowdsl --help` loads neither
         boto3 nor the engine nor the server.
@@ -10,27 +10,26 @@ Rule 4: options that the AWS CLI has are spelled as there.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import inspect
-import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from types import CodeType, ModuleType
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 
-from flowdsl import targets
-from flowdsl.errors import DefinitionError, Fault, UserError, WorkflowFailed
-
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from flowdsl.commands import executions, upkeep, values, workers
+from flowdsl.commands.common import FAILED, INTERRUPTED
+from flowdsl.commands.common import argument as _argument
+from flowdsl.commands.common import as_text as _text
+from flowdsl.commands.common import backend_options as _backend_options
+from flowdsl.commands.common import check_call as _check_call
+from flowdsl.commands.common import chosen_backend as _backend
+from flowdsl.commands.common import find_workflow as _workflow
+from flowdsl.commands.common import keyword as _keyword
+from flowdsl.commands.common import raised_by_workflow as _raised_by_workflow
+from flowdsl.commands.common import usage_errors as _usage_errors
+from flowdsl.commands.common import wrong_usage as _wrong_usage
+from flowdsl.errors import UserError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,21 +39,6 @@ def main() -> None:
     TARGET is a file (shop.py), a module or a package.
     """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-
-def _backend_options(command: Function) -> Function:
-    for option in reversed(
-        (
-            click.option("--backend", metavar="B", help="local, embedded or swf. Default: $FLOWDSL_BACKEND, else local."),
-            click.option("--path", type=click.Path(dir_okay=False), help="The embedded engine's file. Default: flowdsl.db."),
-            click.option("--domain", help="The SWF domain. Default: $FLOWDSL_DOMAIN, else flowdsl."),
-            click.option("--profile", help="The AWS profile."),
-            click.option("--region", help="The AWS region."),
-            click.option("--endpoint-url", metavar="URL", help="Another address of SWF, such as a flowdsl server's."),
-        )
-    ):
-        command = option(command)
-    return command
 
 
 @main.command()
@@ -90,68 +74,6 @@ def run(target: str, args: tuple[str, ...], keywords: tuple[str, ...], workflow_
 
 
 @main.command()
-@click.argument("target_names", metavar="TARGET...", nargs=-1, required=True)
-@click.option("--task-list", metavar="L", help="The task list to serve. Default: $FLOWDSL_TASK_LIST, else flowdsl.")
-@click.option("--activities", type=click.IntRange(min=0), default=8, show_default=True, help="Activities that run at the same time.")
-@click.option("--deciders", type=click.IntRange(min=0), default=1, show_default=True, help="Threads that run workflow code.")
-@_backend_options
-def worker(target_names: tuple[str, ...], task_list: str | None, activities: int, deciders: int, **choice: str | None) -> None:
-    """Serve the workflows and activities of the TARGETs until SIGTERM or Ctrl-C.
-
-    The work in hand is finished first; then the exit code is 0.
-    """
-    with _usage_errors():
-        modules = [module for name in target_names for module in _load(name)]
-        backend = _backend(**choice)
-        from flowdsl.worker import Worker  # noqa: PLC0415 - rule 1
-
-        server = Worker(*modules, backend=backend, task_list=task_list, activities=activities, deciders=deciders)
-        click.echo(f"serving the task list {server.task_list!r}; SIGTERM or Ctrl-C finishes the work in hand and ends", err=True)
-        server.run()
-
-
-@main.command()
-@click.argument("target_names", metavar="TARGET...", nargs=-1, required=True)
-def check(target_names: tuple[str, ...]) -> None:
-    """Read the workflows of the TARGETs and name each line that reaches for what is not recorded.
-
-    Exit code 1 if there is one.
-    """
-    with _usage_errors():
-        modules = [module for name in target_names for module in _load(name)]
-    from flowdsl.checking import check as check_modules  # noqa: PLC0415 - rule 1
-
-    found = check_modules(*modules)
-    for finding in found:
-        click.echo(str(finding))
-    if found:
-        sys.exit(FAILED)
-
-
-@main.command()
-@click.argument("token")
-@click.argument("value", required=False)
-@click.option("--fail", "reason", metavar="REASON", help="End it with this reason instead of a value.")
-@_backend_options
-def complete(token: str, value: str | None, reason: str | None, **choice: str | None) -> None:
-    """End a manual activity by its task TOKEN, with a VALUE (JSON where it parses, else a string) or a failure."""
-    with _usage_errors():
-        if reason is not None and value is not None:
-            raise DefinitionError("give a VALUE or --fail REASON, not both")
-        backend = _backend(**choice)
-        from flowdsl import manual  # noqa: PLC0415 - rule 1
-
-        try:
-            if reason is not None:
-                manual.fail(token, reason, backend=backend)
-            else:
-                manual.complete(token, None if value is None else _argument(value), backend=backend)
-        except Fault as fault:
-            click.echo(f"Error: {fault}", err=True)
-            sys.exit(FAILED)
-
-
-@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address; any but loopback needs $FLOWDSL_SERVER_CREDENTIALS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=4010, show_default=True, help="0 takes a free one.")
 @click.option("--path", type=click.Path(dir_okay=False), default="flowdsl.db", show_default=True, help="The engine's file.")
@@ -183,169 +105,6 @@ def server(host: str, port: int, path: str, **choice: Any) -> None:
         serve(path, host, port, **choice)
 
 
-@main.command()
-@click.argument("action", type=click.Choice(["new", "list"]))
-@click.option("--write", is_flag=True, help="new: put the key first into this user's key file; from now on it signs.")
-@click.option("--kms", metavar="KEY", help="new: a data key that this AWS KMS key wraps; the printed setting is no secret.")
-def key(action: str, write: bool, kms: str | None) -> None:
-    """Print a new key for $FLOWDSL_SIGNING_KEYS or $FLOWDSL_ENCRYPTION_KEYS, or list the ids of the keys that are in use.
-
-    Rotation: put the new key before the old one everywhere, and drop the old one when no open execution needs it.
-    """
-    with _usage_errors():
-        from flowdsl.upkeep import key_lines, new_key_line  # noqa: PLC0415 - rule 1
-
-        if action == "list" and (write or kms):
-            raise DefinitionError("--write and --kms belong to `flowdsl key new`")
-        for line in key_lines() if action == "list" else [new_key_line(write=write, kms=kms)]:
-            click.echo(line)
-
-
-@main.command()
-@click.option("--store", metavar="URI", help="The store. Default: the backend's own, as $FLOWDSL_STORE or the file beside says.")
-@click.option("--also", "others", metavar="DOMAIN", multiple=True, help="Another domain that uses the store; may be given again.")
-@click.option("--older-than", "hours", type=click.FloatRange(min=0), default=24.0, show_default=True, help="Hours; what is younger stays.")
-@click.option("--delete", is_flag=True, help="Delete what is found. Without it nothing is changed.")
-@_backend_options
-def gc(store: str | None, others: tuple[str, ...], hours: float, delete: bool, **choice: str | None) -> None:
-    """Find stored values that no execution refers to which the service still keeps; with --delete, delete them.
-
-    Every domain that uses the store has to be named, else what only its executions need is found too.
-    """
-    with _usage_errors():
-        backend = _backend(**choice)
-        if backend.name == "local":
-            raise DefinitionError("the local backend keeps no histories: add --backend embedded or swf")
-        from flowdsl.upkeep import clear_away  # noqa: PLC0415 - rule 1
-
-        for line in clear_away(backend, store, others, seconds=hours * 3600, delete=delete):
-            click.echo(line)
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _usage_errors() -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        _wrong_usage(error)
-
-
-def _wrong_usage(error: UserError) -> NoReturn:
-    click.echo(f"Error: {error}", err=True)
-    sys.exit(USAGE)
-
-
-def _load(target: str) -> list[ModuleType]:
-    return _own_errors(targets.load, target)
-
-
-Result = TypeVar("Result")
-
-
-def _own_errors(load: Callable[[str], Result], target: str) -> Result:
-    """An exception inside the user's module is shown as Python shows it; our own frames are left out."""
-    try:
-        return load(target)
-    except UserError:
-        raise
-    except Exception as error:
-        frames = error.__traceback__
-        while frames is not None and (frames.tb_frame.f_globals.get("__name__") or "").split(".")[0] in {"flowdsl", "importlib"}:
-            frames = frames.tb_next
-        traceback.print_exception(error.with_traceback(frames))
-        click.echo(f"Error: {target} cannot be imported, see above", err=True)
-        sys.exit(USAGE)
-
-
-def _workflow(target: str) -> Any:
-    found = _own_errors(targets.resolve, target)
-    kind = getattr(found, "kind", None)
-    if kind != "workflow":
-        what = f"is a definition of kind {kind!r}" if isinstance(kind, str) else f"is a {type(found).__name__}"
-        raise DefinitionError(f"{target} {what}, not a @workflow")
-    return found
-
-
-def _argument(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _keyword(text: str) -> tuple[str, Any]:
-    name, sign, value = text.partition("=")
-    if not sign or not name.isidentifier():
-        raise DefinitionError(f"--kw {text!r} is not of the form NAME=VALUE")
-    return name, _argument(value)
-
-
-def _check_call(workflow: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-    signature = inspect.signature(workflow)
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise DefinitionError(f"{workflow.__name__}{signature}: {error}") from None
-
-
-_TAKES = {
-    "local": (),
-    "embedded": ("path", "domain"),
-    "swf": ("domain", "profile", "region", "endpoint_url"),
-}
-
-
-def _backend(backend: str | None, **options: str | None) -> Any:
-    """The backend that the options describe; refuses an option that the chosen one does not have, and says which has it."""
-    from flowdsl import backends  # noqa: PLC0415 - rule 1
-
-    chosen = backends.resolve(backend)
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if name not in _TAKES[chosen.name]:
-            owners = " or ".join(owner for owner, names in _TAKES.items() if name in names)
-            raise DefinitionError(f"--{name.replace('_', '-')} has no meaning for the backend {chosen.name}: add --backend {owners}")
-    if "profile" in given:
-        given["session"] = _session(given.pop("profile"), given.get("region"))
-    return dataclasses.replace(chosen, **given)
-
-
-def _session(profile: str, region: str | None) -> Any:
-    import boto3  # noqa: PLC0415 - rule 1
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - rule 1
-
-    try:
-        return boto3.Session(profile_name=profile, region_name=region)
-    except BotoCoreError as error:
-        raise DefinitionError(str(error)) from None
-
-
-# --- printing --------------------------------------------------------------------------------------------------------
-
-
-def _text(result: Any, annotation: Any) -> str:
-    """The result as JSON: plainly where it is JSON, typed values as flowdsl writes them into a history; else its `repr`."""
-    try:
-        return json.dumps(result, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        pass
-    from flowdsl.data.converter import Converter  # noqa: PLC0415 - rule 1
-    from flowdsl.model.payload import Slot  # noqa: PLC0415 - rule 1
-
-    for kind in (annotation, type(result)):  # a value of the annotated type is plain JSON; any other has a prefix for machines
-        with contextlib.suppress(UserError):
-            text = Converter().encode(result, Slot("", "", "result"), kind)
-            if not text.startswith("fd1."):
-                return text
-    return repr(result)
-
-
-def _raised_by_workflow(error: BaseException, workflow: Any) -> bool:
-    """Whether the error came out of the workflow's own body (then the workflow failed), and not from our refusing to run it."""
-    if isinstance(error.__cause__, WorkflowFailed):
-        return True
-    code: CodeType | None = getattr(inspect.unwrap(workflow), "__code__", None)
-    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+for _module in (executions, workers, upkeep, values):
+    for _command in _module.COMMANDS:
+        main.add_command(_command)

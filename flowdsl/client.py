@@ -17,7 +17,7 @@ from flowdsl.errors import Cancelled, DefinitionError, Fault, WorkflowFailed, Wo
 from flowdsl.lang.registry import default_registry
 from flowdsl.model.lifecycle import attributes
 from flowdsl.replay.operations import with_own_id
-from flowdsl.workers.decider import read_context
+from flowdsl.workers.parking import read_context
 
 if TYPE_CHECKING:
     from flowdsl.connection import Connection
@@ -60,9 +60,7 @@ class Execution:
             if event["eventType"] != "WorkflowExecutionContinuedAsNew":
                 break
             self.run_id = attributes(event)["newExecutionRunId"]
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.end()
+        self.give_up_lease()
         return self._outcome(event["eventType"], attributes(event))
 
     def _wait_closed(self, deadline: float | None) -> None:
@@ -178,6 +176,12 @@ class Execution:
     def terminate(self, reason: str = "") -> None:
         """End it at once; its code does not hear of it."""
         self._connection.swf.terminate(self.id, reason=reason)
+
+    def give_up_lease(self) -> None:
+        """This process does not serve it, or no more."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
 
     def serve(self) -> None:
         """Serve it from this process, if it is open, its workflow is known here, and the backend serves what it runs."""

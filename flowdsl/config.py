@@ -28,3 +28,9 @@ def task_list() -> str:
 def store_uri() -> str | None:
     """`FLOWDSL_STORE`: where large values go, as a URI; None if it is not set."""
     return os.environ.get("FLOWDSL_STORE") or None
+
+
+def shadow_every() -> int | None:
+    """`FLOWDSL_SHADOW_EVERY`: of so many continued decision tasks one is compared with a replay; None if it is not set or no number."""
+    text = os.environ.get("FLOWDSL_SHADOW_EVERY", "")
+    return int(text) if text.isdecimal() else None

@@ -16,6 +16,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 
 from flowdsl.errors import DefinitionError
@@ -214,6 +215,7 @@ def check_name(text: str, what: str, maximum: int = NAME) -> str:
     return text
 
 
+@lru_cache(4096)  # a call asks for its name's each time
 def clean_id(text: str, maximum: int = ID) -> str:
     """An id that the service takes, made of any `text`: the text itself where that is possible.
 

@@ -79,7 +79,7 @@ def attach(workflow_id: str, run_id: str | None = None, backend: str | Backend |
     connection = connect(where)
     connection.register()
     if run_id is None:
-        run_id = _latest_run(connection, workflow_id)
+        run_id = latest_run(connection, workflow_id)
     execution = Execution(connection, workflow_id, run_id)
     execution.describe()
     execution.serve()
@@ -197,7 +197,20 @@ def _resume(connection: Connection, workflow_id: str, definition: Any, text: str
     return Execution(connection, workflow_id, run_id, definition, lease.of(workflow_id, run_id, instances))
 
 
-def _latest_run(connection: Connection, workflow_id: str) -> str:
+def start_unserved(fn: Any, args: Sequence[Any], kwargs: dict[str, Any], connection: Connection) -> Execution:
+    """Start a workflow on the fleet's list, or the one its options name; this process does not serve it.
+
+    Raises `AlreadyRunning` if its id belongs to an open execution with other input; the same input gives that execution.
+    """
+    if fn.settings.task_list is None:
+        fn = fn.options(task_list=config.task_list())
+    execution = _start(_call(fn, tuple(args), kwargs), connection)
+    execution.give_up_lease()
+    return execution
+
+
+def latest_run(connection: Connection, workflow_id: str) -> str:
+    """The open run of a workflow id, else its latest. Raises `Fault` if there is none."""
     for listing in (connection.swf.list_open, connection.swf.list_closed):
         found = listing(workflow_id=workflow_id)
         if found:
@@ -240,7 +253,7 @@ def signal_with_start(
     for _ in range(_ATTEMPTS_TO_START):
         try:
             connection.swf.signal(workflow_id, name, input=text)
-            execution = Execution(connection, workflow_id, _latest_run(connection, workflow_id), call.target)
+            execution = Execution(connection, workflow_id, latest_run(connection, workflow_id), call.target)
         except Fault as fault:
             if fault.code != UNKNOWN_RESOURCE:
                 raise

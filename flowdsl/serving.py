@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flowdsl import config
 from flowdsl.model.lifecycle import DECISIONS
+from flowdsl.service.observed import Observer, observe
+from flowdsl.service.swf import Swf
 from flowdsl.workers.activities import ActivityWorker
+from flowdsl.workers.builds import Build
 from flowdsl.workers.decider import Decider
+from flowdsl.workers.shadow import SHADOW_EVERY
 
 if TYPE_CHECKING:
     from flowdsl.connection import Connection
@@ -28,13 +33,14 @@ class Server:
     """Serves task lists, each from the moment it is named in `start` or `add`.
 
     `activities` run at once and `deciders` decide at once, per list. `on_closed(workflow_id)` is called after a decision that closes an
-    execution which nobody of this process waits for.
+    execution which nobody of this process waits for. `sticky` (default: with more than one decider) and `build` are the decider's.
     """
 
     def __init__(
         self, connection: Connection, registry: Registry, instances: list[Any], *,
         activities: int = 8, deciders: int = 1, hooks: Hooks | None = None, every_list: bool = False,
-        on_closed: Callable[[str], object] | None = None,
+        on_closed: Callable[[str], object] | None = None, sticky: bool | None = None, build: str | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:  # fmt: skip
         self.instances = instances
         self._connection = connection
@@ -43,6 +49,10 @@ class Server:
         self._threads = deciders
         self._hooks = hooks
         self._every_list = every_list
+        self._sticky = build is None and (deciders > 1 if sticky is None else sticky)
+        self._build = build
+        self._transport = observe(connection.transport, observers)
+        self._swf = Swf(self._transport, connection.domain)
         self._on_closed = on_closed
         self._lock = threading.Lock()
         self._deciders: dict[str, Decider] = {}
@@ -85,16 +95,20 @@ class Server:
     def _activity_worker(self, task_list: str) -> ActivityWorker:
         connection = self._connection
         return ActivityWorker(
-            connection.transport, connection.domain, task_list, self._registry, connection.values,
+            self._transport, connection.domain, task_list, self._registry, connection.values,
             instances=self.instances, slots=self._slots, hooks=self._hooks, backend=connection.backend.name,
         )  # fmt: skip
 
     def _decider(self, task_list: str) -> Decider:
-        connection = self._connection
+        connection, every = self._connection, config.shadow_every()
+        build = None if self._build is None else Build(connection.swf, task_list, self._build)
+        if build is not None:
+            build.register()
         return Decider(
-            connection.swf, task_list, self._registry, connection.values,
+            self._swf, task_list, self._registry, connection.values,
             threads=self._threads, instances=self.instances, hooks=self._hooks, backend=connection.backend.name,
-            on_response=self._responded,
+            on_response=self._responded, sticky=self._sticky, build=build,
+            shadow_every=SHADOW_EVERY if every is None else every,
         )  # fmt: skip
 
     # --- what deciders do

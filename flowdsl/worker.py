@@ -14,16 +14,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from flowdsl import config
 from flowdsl.backends import Backend, Local, Swf, resolve
 from flowdsl.connection import connect
 from flowdsl.errors import DefinitionError
 from flowdsl.lang.registry import Registry, default_registry
-from flowdsl.limits import LONG_POLL
+from flowdsl.limits import LONG_POLL, VERSION, check_name
 from flowdsl.serving import Server
 from flowdsl.workers.hooks import Hooks
+
+if TYPE_CHECKING:
+    from flowdsl.service.observed import Observer
 
 _GLANCE = 0.5  # seconds
 DEFAULT_GRACE = 30.0
@@ -40,13 +43,18 @@ class Worker:
 
     `definitions` are definitions, modules, packages or classes (default: everything registered); `instances` are what methods run on;
     `activities` is how many run at once, `deciders` how many decisions are made at once. `on_idle()` is called when a poll came back empty,
-    `on_error(error, about)` when something went wrong that no caller hears of.
+    `on_error(error, about)` when something went wrong that no caller hears of, and each of `observers` with every task that was answered.
+
+    `sticky` sends an execution's decision tasks back to the thread that keeps it, where several decide for one list (default: with more
+    than one decider; say True when more processes serve the list). `build` names this code: an execution stays with workers of the build
+    that began it, and new ones begin with the newest build.
     """
 
     def __init__(
         self, *definitions: Any, backend: str | Backend | None = None, task_list: str | None = None, instances: Sequence[Any] = (),
         activities: int = 8, deciders: int = 1, on_idle: Callable[[], None] | None = None,
-        on_error: Callable[[BaseException, dict[str, Any]], None] | None = None,
+        on_error: Callable[[BaseException, dict[str, Any]], None] | None = None, sticky: bool | None = None, build: str | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:  # fmt: skip
         where = resolve(backend)
         if isinstance(where, Local):
@@ -54,6 +62,10 @@ class Worker:
         for what, number in (("activities", activities), ("deciders", deciders)):
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise DefinitionError(f"Worker({what}={number!r}): give a whole number, 0 or more")
+        if build is not None and sticky:
+            raise DefinitionError("Worker(build=…, sticky=True): a build has a decision task list of its own; give one of the two")
+        if build is not None:
+            check_name(build, "Worker(build=…)", VERSION)
         connection = connect(where)
         registry = Registry.collect(*definitions) if definitions else default_registry
         own = where.task_list if isinstance(where, Swf) else None
@@ -61,7 +73,9 @@ class Worker:
         self._server = Server(
             connection, registry, list(instances), activities=activities, deciders=deciders,
             hooks=Hooks(on_idle=on_idle, on_error=on_error), every_list=not isinstance(where, Swf),
+            sticky=sticky, build=build, observers=observers,
         )  # fmt: skip
+        self.stopping = False
         self._notes: SimpleQueue[str] = SimpleQueue()  # its `put` may be called by a signal's handler, whatever it interrupts
 
     def start(self) -> Worker:
@@ -71,6 +85,7 @@ class Worker:
 
     def stop(self, grace: float | None = DEFAULT_GRACE) -> None:
         """Drain and end: open polls are finished or withdrawn, running activities have `grace` seconds (None: as long as it takes)."""
+        self.stopping = True
         self._server.stop(grace)
         self._server.join(None if grace is None else max(grace, _POLL_END) + LAST_WORDS)
         self._notes.put("ended")

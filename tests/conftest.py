@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flowdsl"))
 
+_shadows: list[int] = []
+
 # The one variable that is for tests; every other one is the developer's and is hidden from them.
 KEPT = {"FLOWDSL_TEST_AWS"}
 
@@ -33,6 +36,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("FLOWDSL_") and name not in KEPT]:
             patch.delenv(name)
         patch.setenv("XDG_STATE_HOME", str(state))
+        patch.setenv("FLOWDSL_SHADOW_EVERY", "1")  # every continued decision is compared with a replay of the whole history
         if os.environ.get("FLOWDSL_TEST_AWS") != "1":
             for name in [name for name in os.environ if name.startswith("AWS_")]:
                 patch.delenv(name)
@@ -46,6 +50,33 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def kept_and_fresh_agree() -> Iterator[None]:
+    """No decider may decide from its cache what a replay of the whole history does not (`flowdsl.workers.shadow`)."""
+    shadow = sys.modules.get("flowdsl.workers.shadow")
+    before = 0 if shadow is None else shadow.COUNTS.differed
+    yield
+    shadow = sys.modules.get("flowdsl.workers.shadow")
+    if shadow is not None:
+        assert shadow.COUNTS.differed == before
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell how many decisions were compared, to xdist's controller if there is one."""
+    shadow = sys.modules.get("flowdsl.workers.shadow")
+    if shadow is not None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["shadows"] = shadow.COUNTS.agreed
+        else:
+            _shadows.append(shadow.COUNTS.agreed)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of xdist's processes has ended."""
+    _shadows.append(getattr(node, "workeroutput", {}).get("shadows", 0))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many scenarios of the contract suite were played on each backend.
 
@@ -54,6 +85,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, []) if report.when == "call"]
     order = ["plain", "local", "embedded", "replayed", "server", "aws"]
     played = re.compile(rf"tests/contract/.*\[(?:.*-)?({'|'.join(order)})(?:-.*)?\]$")
+    if sum(_shadows):
+        terminalreporter.write_line(f"shadow replays: {sum(_shadows):,} decisions of kept executions agreed with their whole history")
     names = [played.search(report.nodeid) for report in reports]
     counts = Counter(name[1] for name in names if name is not None)
     if counts:

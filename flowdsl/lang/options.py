@@ -108,6 +108,7 @@ class Options:
     schedule_to_start: float | None = None
     schedule_to_close: float | None = None
     heartbeat: float | Unset | None = UNSET
+    watchdog: float | None = None
     retry: Retry | None = None
     executor: str = "thread"
     manual: bool = False
@@ -144,6 +145,7 @@ class ActivityOptions(CommonOptions, total=False):
     schedule_to_start: Duration | None
     schedule_to_close: Duration | None
     heartbeat: Duration | None
+    watchdog: Duration | None
     retry: Retry | int | None
     executor: Literal["thread", "process"]
     manual: bool
@@ -307,6 +309,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "schedule_to_start": seconds,
     "schedule_to_close": seconds,
     "heartbeat": seconds,
+    "watchdog": seconds,
     "retry": _retry,
     "executor": _one_of(*EXECUTORS),
     "manual": _flag,

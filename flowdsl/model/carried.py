@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
+
+UPGRADE_SIGNAL: Final = "flowdsl.upgrade"
+"""The signal that moves an execution to another build of its code; its input is the build's name. Workflow code never sees it."""
 
 Unread = Sequence[tuple[str, str | None]]
 

@@ -114,3 +114,11 @@ def shorten(text: str, limit: int) -> str:
         return text
     units = text.encode("utf-16-le", "surrogatepass")[: 2 * (limit - 1)]
     return units.decode("utf-16-le", "ignore") + "…"
+
+
+def is_comparable(recorded: str) -> bool:
+    """Whether making the text again would tell anything: pickles differ each time, stored objects would be stored again."""
+    if not recorded.startswith(PREFIX):
+        return True
+    envelope = parse(recorded)
+    return envelope is not None and not envelope.is_reference and f"{PREFIX}{DILL}." not in recorded

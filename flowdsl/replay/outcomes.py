@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flowdsl import limits
 from flowdsl.errors import ActivityTimedOut, Cancelled, CancelRequested, ChildFailed, DefinitionError, SignalFailed
 from flowdsl.model.attempts import with_heartbeat
+from flowdsl.model.carried import UPGRADE_SIGNAL
 from flowdsl.model.decisions import RESERVED_TIMER_PREFIX
 from flowdsl.replay.operations import ASKED, CLOSED, OPEN, STARTED, Operation, activity_failed
 from flowdsl.replay.records import PATCHED, split_record
@@ -43,7 +44,7 @@ _UNKNOWN_TYPE_CAUSES = frozenset({"ACTIVITY_TYPE_DOES_NOT_EXIST", "WORKFLOW_TYPE
 
 
 def _activity_scheduled(r: Replayer, event_id: int, a: Attributes) -> None:
-    op = r.acknowledge(("activity", a["activityId"]), f"ActivityTaskScheduled {_line(event_id, a['activityId'], a)}")
+    op = r.acknowledge(("activity", a["activityId"]), lambda: f"ActivityTaskScheduled {_line(event_id, a['activityId'], a)}")
     _check_target(r, op, event_id, a["activityType"]["name"], a)
     _opened(r, op, event_id)
 
@@ -219,7 +220,8 @@ def _marker_recorded(r: Replayer, event_id: int, a: Attributes) -> None:
 
 
 def _signaled(r: Replayer, _: int, a: Attributes) -> None:
-    r.runtime.deliver_signal(a["signalName"], a.get("input"))
+    if a["signalName"] != UPGRADE_SIGNAL:
+        r.runtime.deliver_signal(a["signalName"], a.get("input"))
 
 
 def _send_initiated(r: Replayer, event_id: int, a: Attributes) -> None:

@@ -56,7 +56,7 @@ class Replayer:
     """One execution, as far as its history has been fed.
 
     `definition` is the workflow, `instance` what a method is bound to; `values` encodes and decodes;
-    `record` runs a recorded (`@cached` or timer) function for the first time.
+    `record` runs a recorded (`@cached` or timer) function for the first time. `silent`: the workflow's logger takes all of it for a replay.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Replayer:
         record: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any],
         instance: Any = None,
         backend: str = "",
+        silent: bool = False,
     ) -> None:
         self.definition = definition
         self.instance = instance
@@ -102,7 +103,8 @@ class Replayer:
         self.started_at = 0.0
         self.task_list = ""
         self.now = 0.0
-        self.replaying = False
+        self.silent = silent
+        self.replaying = silent
         self.closed = False
         self.main: Branch | None = None
         self.runtime = WorkflowRuntime(self)
@@ -148,7 +150,7 @@ class Replayer:
             turn = self.journal.turn_of(event_id)
             if turn is not None:
                 self.turn, self.now = turn
-                self.replaying = self.journal.is_past(turn)
+                self.replaying = self.silent or self.journal.is_past(turn)
         handler(self, event_id, event[EVENTS[kind].key])
         self.hub.run()
         if self._ending and not self.hub.closing:
@@ -242,11 +244,11 @@ class Replayer:
         """Whether one more outcome of a recorded function is sure to go out with this turn."""
         return len(self._records) < _MOST_RECORDS and self._record_bytes <= _MOST_RECORD_BYTES
 
-    def acknowledge(self, key: Key, recorded: str) -> Operation:
-        """The history shows that the service took (or refused) `key`."""
+    def acknowledge(self, key: Key, recorded: str | Callable[[], str]) -> Operation:
+        """The history shows that the service took (or refused) `key`. `recorded` says its event, or is a function that does."""
         operation = self.outbox.pop(key, None)
         if operation is None:
-            raise self.misfit(recorded)
+            raise self.misfit(recorded if isinstance(recorded, str) else recorded())
         self.acknowledged[key] += 1
         if key[0] == "marker":
             self._record_bytes -= self._records.pop(key)

@@ -25,7 +25,7 @@ from flowdsl.limits import DATA, clean_id, digest, seconds
 from flowdsl.model.attempts import attempt_id
 from flowdsl.model.carried import split_id
 from flowdsl.model.decisions import json_string
-from flowdsl.model.payload import DILL, PREFIX, parse
+from flowdsl.model.payload import is_comparable
 from flowdsl.replay.branches import Branch, BranchLine, scope
 from flowdsl.replay.operations import (
     OPEN,
@@ -207,7 +207,7 @@ class WorkflowRuntime:
         replayer, call = self._replayer, operation.call
         if replayer.was_sent((operation.verb, operation.id)):
             accepted = replayer.journal.accepted(operation.verb, operation.id) or {}
-            if not _is_comparable(accepted.get("input") or ""):
+            if not is_comparable(accepted.get("input") or ""):
                 return
         operation.input = replayer.values.encode_call(call.target, call.args, call.kwargs)
 
@@ -445,11 +445,3 @@ def _raise(error: Exception) -> Any:
 
 def _unused() -> Any:
     raise InternalError("a function that is recorded was asked again")
-
-
-def _is_comparable(recorded: str) -> bool:
-    """Whether making the text again would tell anything: pickles differ each time, stored objects would be stored again."""
-    if not recorded.startswith(PREFIX):
-        return True
-    envelope = parse(recorded)
-    return envelope is not None and not envelope.is_reference and f"{PREFIX}{DILL}." not in recorded

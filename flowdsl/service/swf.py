@@ -56,6 +56,11 @@ class Swf:
         """See to it that the workflow type is registered. Its defaults stay open: every start says everything."""
         return self._register_type("Workflow", name, version, description)
 
+    def list_workflow_types(self, *, name: str | None = None, deprecated: bool = False) -> list[dict[str, Any]]:
+        """The registered (or the deprecated) workflow types, one `workflowType`, `creationDate` and more for each version."""
+        members = {"name": name, "registrationStatus": "DEPRECATED" if deprecated else "REGISTERED"}
+        return list(self._items("ListWorkflowTypes", "typeInfos", members, reverse=False))
+
     def register_activity_type(self, *, name: str, version: str, description: str | None = None) -> bool:
         """See to it that the activity type is registered. Its defaults stay open: every schedule decision says everything."""
         return self._register_type("Activity", name, version, description)

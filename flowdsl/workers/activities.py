@@ -76,6 +76,7 @@ class ActivityWorker:
         self._backend = backend
         # In this process a heartbeat costs microseconds and no rate is limited: details arrive at once, and a cancellation within a second.
         in_process = isinstance(transport, Submits)
+        self._pollers = 1 if in_process else slots  # in this process one poll has its answer at once
         self._heart = Heart(self._swf, gap=0.0 if in_process else GAP, longest=1.0 if in_process else LONGEST)
         self._executors = Executors(copy_context())
         self._lock = threading.Lock()
@@ -96,7 +97,7 @@ class ActivityWorker:
 
         crew = Crew(
             task_list, poll=partial(self._poll, task_list), run=run, slots=self._slots, size=slots, patience=patience, hooks=self._hooks,
-            on_end=self._end,
+            on_end=self._end, pollers=self._pollers,
         )  # fmt: skip
         return crew
 

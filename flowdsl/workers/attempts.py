@@ -52,6 +52,8 @@ class Attempt:
         self.interval: float | None = None
         self.beat_at: float | None = None
         self.due: float | None = None
+        self.reported_at: float | None = None
+        self.ends_at: float | None = None
         self.in_loop = bool(definition.is_async) and definition.settings.executor == "thread"
         execution = task["workflowExecution"]
         call_id, number = split_attempt(task["activityId"])

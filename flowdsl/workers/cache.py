@@ -6,7 +6,8 @@ Rule 2: a kept replayer is used only if it surely stands where the service stand
         is closed, and the whole history is replayed: the decisions are the same (replay rule 1), they only cost more.
 Rule 3: a replayer is taken out to be used, and put back when the service has taken its decisions. Whatever goes wrong in between, nothing
         stale stays behind.
-Rule 4: the number is bounded; what was not used for longest is closed first.
+Rule 4: number and memory are bounded; what was not used for longest is closed first. Memory is an estimate, `weight`: what Python objects
+        cost cannot be asked for cheaply, but it grows with the events that were fed and with their texts.
 """
 
 from __future__ import annotations
@@ -18,17 +19,35 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from flowdsl.replay.replayer import Replayer
 
-KEPT: Final = 200
+KEPT: Final = 1_000
 """Executions that a decider thread keeps; each costs the memory of its suspended branches (some ten kilobytes, and what user code
 holds)."""
 
+KEPT_BYTES: Final = 128 * 1_048_576
+"""What they may weigh together."""
+
+_BODY, _EVENT = 20_000, 200  # bytes: a suspended body with its journal, and what an event leaves in the index
+_TEXTS = ("input", "result", "details")
+
+
+def weight(events: Sequence[Mapping[str, Any]]) -> int:
+    """About how many bytes a replayer keeps of these events."""
+    total = 0
+    for event in events:
+        for value in event.values():
+            if isinstance(value, dict):
+                total += sum(len(value.get(name) or "") for name in _TEXTS)
+    return total + _EVENT * len(events)
+
 
 class Cache:
-    """At most `size` replayers of one thread, by run id. A cache of size 0 keeps nothing."""
+    """At most `size` replayers of one thread, by run id, of `memory` bytes at most. A cache of size 0 keeps nothing."""
 
-    def __init__(self, size: int = KEPT) -> None:
+    def __init__(self, size: int = KEPT, memory: int = KEPT_BYTES) -> None:
         self._size = size
-        self._kept: OrderedDict[str, Replayer] = OrderedDict()
+        self._memory = memory
+        self._kept: OrderedDict[str, tuple[Replayer, int]] = OrderedDict()
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -38,26 +57,40 @@ class Cache:
         """Whether it may ever have something."""
         return self._size > 0
 
-    def take(self, task: Mapping[str, Any], definition: Any) -> Replayer | None:
-        """Take out the replayer that can go on with this decision task; None if there is none (a stale one is closed)."""
-        replayer = self._kept.pop(task["workflowExecution"]["runId"], None)
-        if replayer is None:
+    @property
+    def weight(self) -> int:
+        """About how many bytes the kept replayers take."""
+        return self._weight
+
+    def take(self, task: Mapping[str, Any], definition: Any) -> tuple[Replayer, int] | None:
+        """Take out the replayer that can go on with this decision task, and its weight; None if there is none (a stale one is closed)."""
+        run_id = task["workflowExecution"]["runId"]
+        if run_id not in self._kept:
             return None
+        replayer, weighs = self._kept.pop(run_id)
+        self._weight -= weighs
         if replayer.definition is definition and replayer.journal.last_id == task["previousStartedEventId"]:
-            return replayer
+            return replayer, weighs
         replayer.close()
         return None
 
-    def keep(self, replayer: Replayer) -> None:
+    def keep(self, replayer: Replayer, weighs: int) -> None:
         """Put in a replayer whose decisions the service has taken."""
-        self._kept[replayer.run_id] = replayer
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)[1].close()
+        weighs = max(weighs, _BODY)
+        self._kept[replayer.run_id] = replayer, weighs
+        self._weight += weighs
+        while self._kept and (len(self._kept) > self._size or self._weight > self._memory):
+            self._drop(last=False)
 
     def close(self) -> None:
         """Close them all; on the cache's own thread, before it ends."""
         while self._kept:
-            self._kept.popitem()[1].close()
+            self._drop(last=True)
+
+    def _drop(self, *, last: bool) -> None:
+        replayer, weighs = self._kept.popitem(last=last)[1]
+        self._weight -= weighs
+        replayer.close()
 
 
 def unseen(events: Sequence[Mapping[str, Any]], replayer: Replayer, task: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:

@@ -1,7 +1,8 @@
-"""The threads of one task list: one polls, the others run what was found.
+"""The threads of one task list: some poll, the others run what was found.
 
-Rule 1: whoever gets a task hands the polling on and runs the task itself. A task therefore never changes threads between poll and
-        response, and at most one poll is open per task list, however many slots there are (idle polls cost, and the service limits them).
+Rule 1: whoever gets a task hands the polling on and runs the task itself: a task never changes threads between poll and response. One poll
+        is open while nothing comes (idle polls cost, and the service limits them). Each poll that brings a task allows one more, up to
+        `pollers`, so that a busy list is polled by as many as there are free slots; each that does not, and any failure, takes that back.
 Rule 2: a poll begins only when there is a slot for the task it may bring.
 Rule 3: slots are shared by the task lists of a worker, but each list always has one of its own: a list that is busy cannot starve
         another one, and an idle poll of a minute's length cannot either.
@@ -64,7 +65,7 @@ class Slots:
 
 
 class Crew:
-    """The threads that serve one task list, `size` at most.
+    """The threads that serve one task list, `size` at most, of which `pollers` at most poll.
 
     `poll` returns a task or None and may raise; `run` runs one and returns whether its thread is still expected back: False means that
     somebody else has answered the task and written the thread off. `on_end` is called whenever the last thread has left.
@@ -81,6 +82,7 @@ class Crew:
         patience: Patience,
         hooks: Hooks,
         on_end: Callable[[], object],
+        pollers: int = 1,
     ) -> None:
         self._name = name
         self._poll = poll
@@ -90,7 +92,9 @@ class Crew:
         self._patience = patience
         self._hooks = hooks
         self._on_end = on_end
-        self._baton = threading.Lock()
+        self._pollers = pollers
+        self._allowed = 1
+        self._polling = 0
         self._changed = threading.Condition()
         self._waiting = 0
         self._living = 0
@@ -108,6 +112,8 @@ class Crew:
     def stop(self) -> None:
         """Begin no further poll. Does not wait: see `join`."""
         self._patience.stop()
+        with self._changed:
+            self._changed.notify_all()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no thread is left but those that were written off; False if there still is one after `timeout` seconds."""
@@ -127,15 +133,16 @@ class Crew:
             self._on_end()
 
     def _recruit(self) -> None:
-        """See to it that somebody waits for the baton, if there may be one more."""
+        """See to it that as many poll, or wait for their turn to, as may."""
+        numbers = []
         with self._changed:
-            if self._waiting or self._living >= self._size or self._patience.stopped:
-                return
-            self._waiting += 1
-            self._living += 1
-            self._made += 1
-            number = self._made
-        threading.Thread(target=self._body, name=f"flowdsl-activity-{self._name}-{number}", daemon=True).start()
+            while self._waiting + self._polling < self._allowed and self._living < self._size and not self._patience.stopped:
+                self._waiting += 1
+                self._living += 1
+                self._made += 1
+                numbers.append(self._made)
+        for number in numbers:
+            threading.Thread(target=self._body, name=f"flowdsl-activity-{self._name}-{number}", daemon=True).start()
 
     def _body(self) -> None:
         expected = True
@@ -164,19 +171,33 @@ class Crew:
             self._slots.give(self._name)
 
     def _lead(self) -> Task | None:
-        """Wait for the baton and poll once. Who calls was counted as waiting; afterwards nobody is."""
-        with self._baton:
+        """Wait for a turn and poll once. Who calls was counted as waiting; afterwards nobody is."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._polling < self._allowed or self._patience.stopped)
+            self._waiting -= 1
+            self._polling += 1
+        task = None
+        try:
+            if not self._patience.stopped and self._slots.take(self._name):
+                task = self._poll_once()
+        finally:
             with self._changed:
-                self._waiting -= 1
-            if self._patience.stopped or not self._slots.take(self._name):
-                return None
-            try:
-                task = self._poll()
-            except Exception as error:
-                self._slots.give(self._name)
-                self._patience.failed(error)  # with the baton in hand: nobody else polls meanwhile
-                return None
-            self._patience.worked()
+                self._polling -= 1
+                self._changed.notify_all()
+        return task
+
+    def _poll_once(self) -> Task | None:
+        try:
+            task = self._poll()
+        except Exception as error:
+            self._slots.give(self._name)
+            with self._changed:
+                self._allowed = 1
+            self._patience.failed(error)  # still counted as polling: nobody takes this turn meanwhile
+            return None
+        self._patience.worked()
+        with self._changed:
+            self._allowed = max(1, self._allowed - 1) if task is None else min(self._pollers, self._allowed + 1)
         if task is None:
             self._slots.give(self._name)
             if not self._patience.stopped:

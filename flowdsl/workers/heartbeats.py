@@ -7,7 +7,10 @@ Rule 2: details that the function reports are kept and travel with every beat. T
 Rule 3: a beat that fails is no failure of the activity: the next one comes sooner. Only the answer that the task is unknown means that it
         is over; then its function is told to stop, and nothing is answered.
 Rule 4: beats go on until the outcome is answered: a response may have to be repeated for a while, too.
-Rule 5: an attempt has one time at which its next beat is due (`attempt.due`). What stands in the heap for another time is stale.
+        One more beat is due right after the definition's start-to-close timeout: it hears that the task is over, and a process is killed.
+Rule 5: a function with a watchdog has to report by itself as often as that says. One that does not is stuck: nothing beats for it any more,
+        so that its timeout gives it out again, and what can be interrupted is.
+Rule 6: an attempt has one time at which its next beat is due (`attempt.due`). What stands in the heap for another time is stale.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +38,8 @@ LONGEST: Final = 20.0
 
 GAP: Final = 1.0
 """Seconds between two beats that new details cause, at least."""
+
+_AFTER_THE_END = 0.1  # seconds: the service counts from a little earlier than we do, and whole seconds
 
 
 class Heart:
@@ -61,10 +67,12 @@ class Heart:
         """Beat for this attempt from now on, if its definition has a heartbeat timeout, and when it has news."""
         timeout = attempt.heartbeat_timeout
         attempt.interval = None if timeout is None else min(self._longest, timeout / 3)
+        attempt.reported_at = self._clock()
         with self._changed:
             self._attempts.add(attempt)
-            if attempt.interval is not None:
-                self._schedule(attempt, self._clock() + attempt.interval)
+            limit = attempt.definition.settings.timeout
+            attempt.ends_at = None if limit is None else attempt.reported_at + math.ceil(limit) + _AFTER_THE_END
+            self._schedule_next(attempt, attempt.interval)
             if self._thread is None and self._runs_thread:
                 self._thread = threading.Thread(target=self._run, name="flowdsl-heart", daemon=True)
                 self._thread.start()
@@ -88,7 +96,7 @@ class Heart:
         with self._changed:
             if attempt not in self._attempts:
                 return
-            now = self._clock()
+            now = attempt.reported_at = self._clock()
             when = now if attempt.beat_at is None else max(now, attempt.beat_at + self._gap)
             if when > now or attempt.in_loop:
                 self._schedule(attempt, when)
@@ -104,7 +112,20 @@ class Heart:
                     return left
                 attempt = heapq.heappop(self._heap)[2]
                 attempt.due = None
-            self._beat(attempt)
+            if self._is_stuck(attempt):
+                self._give_up(attempt)
+            else:
+                self._beat(attempt)
+
+    def _is_stuck(self, attempt: Attempt) -> bool:
+        limit = attempt.definition.settings.watchdog
+        return limit is not None and attempt.reported_at is not None and self._clock() - attempt.reported_at > limit
+
+    def _give_up(self, attempt: Attempt) -> None:
+        log.warning("%s has not reported for longer than its watchdog allows; it is taken for stuck and will time out", attempt)
+        self.remove(attempt)
+        if attempt.in_loop or attempt.definition.settings.executor == "process":
+            attempt.cancel("gone")
 
     def _seconds_left(self) -> float | None:
         """Until the next beat; None if there is none. What is stale at the heap's top is thrown away."""
@@ -123,6 +144,15 @@ class Heart:
                 if left is None or left > 0:
                     self._changed.wait(left)
 
+    def _schedule_next(self, attempt: Attempt, gap: float | None) -> None:
+        """The next beat that nobody asked for: after `gap` seconds, or right after the end if that is sooner."""
+        now, end = self._clock(), attempt.ends_at
+        times = [now + gap] if gap is not None else []
+        if end is not None and now < end:
+            times.append(end)
+        if times:
+            self._schedule(attempt, min(times))
+
     def _schedule(self, attempt: Attempt, when: float) -> None:
         if attempt in self._attempts and (attempt.due is None or when < attempt.due):
             attempt.due = when
@@ -134,10 +164,9 @@ class Heart:
     def _beat(self, attempt: Attempt) -> None:
         attempt.beat_at = self._clock()
         worked = self._send(attempt)
-        if attempt.interval is not None:
-            with self._changed:
-                attempt.due = None
-                self._schedule(attempt, self._clock() + (attempt.interval if worked else attempt.interval / 3))
+        with self._changed:
+            attempt.due = None
+            self._schedule_next(attempt, attempt.interval if worked or attempt.interval is None else attempt.interval / 3)
 
     def _send(self, attempt: Attempt) -> bool:
         try:

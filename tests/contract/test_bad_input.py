@@ -34,7 +34,7 @@ from flowdsl import (
     workflow,
 )
 from flowdsl.connection import connect
-from flowdsl.workers.decider import read_context
+from flowdsl.workers.parking import read_context
 
 # --- a value that nothing can carry ----------------------------------------------------------------------------------
 

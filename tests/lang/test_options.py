@@ -28,7 +28,7 @@ def test_every_field_has_a_check_and_every_option_is_a_field():
 def test_the_options_of_each_kind_are_the_manuals():
     common = {"name", "version", "task_list", "priority", "serializer", "store"}
     assert {kind: set(names) - common for kind, names in OPTIONS_OF.items()} == {
-        "activity": {"timeout", "schedule_to_start", "schedule_to_close", "heartbeat", "retry", "executor", "manual"},
+        "activity": {"timeout", "schedule_to_start", "schedule_to_close", "heartbeat", "watchdog", "retry", "executor", "manual"},
         "workflow": {"timeout", "task_timeout", "child_policy", "tags", "retry", "id", "on_failure"},
         "cached": set(),
         "timer": set(),
@@ -66,7 +66,7 @@ def test_an_option_is_refused_by_the_options_method_too():
 
 
 @pytest.mark.parametrize(("given", "kept"), [(3, 3.0), (0.5, 0.5), (timedelta(minutes=1), 60.0), (None, None), (0, 0.0)])
-@pytest.mark.parametrize("option", ["timeout", "schedule_to_start", "schedule_to_close", "heartbeat"])
+@pytest.mark.parametrize("option", ["timeout", "schedule_to_start", "schedule_to_close", "heartbeat", "watchdog"])
 def test_durations_become_float_seconds(option, given, kept):
     settings = Options().changed("activity", {option: given})
     assert getattr(settings, option) == kept

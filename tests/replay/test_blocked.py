@@ -14,8 +14,9 @@ from replay_world import DOMAIN, LIST, Direct, World, attributes, kinds
 from flowdsl import activity, publish, signal, sleep
 from flowdsl.replay.replayer import REPLAY_VERSION
 from flowdsl.service.swf import Swf
-from flowdsl.workers.decider import Decider, read_context
+from flowdsl.workers.decider import Decider
 from flowdsl.workers.hooks import Hooks
+from flowdsl.workers.parking import read_context
 
 if TYPE_CHECKING:
     from flowdsl.lang.registry import Registry

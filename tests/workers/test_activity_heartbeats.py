@@ -215,3 +215,33 @@ def test_no_attempt_is_silent_for_longer_than_a_third_of_its_timeout_while_beats
             moments = [1000.0, *heard.get(number, []), 1100.0]
             allowed = min(20.0, timeout / 3) + 1e-6
             assert max(b - a for a, b in pairwise(moments)) <= allowed
+
+
+def test_a_function_that_does_not_report_as_its_watchdog_asks_is_stuck_and_nobody_beats_for_it() -> None:
+    world = World()
+    attempt = world.attempt(heartbeat=30, watchdog=25)
+    world.pass_seconds(15)
+    attempt.report()
+    world.pass_seconds(300)
+    assert world.times == [10, 15, 25, 35]  # the beat at 45 would have been the first after 25 seconds of silence
+    assert attempt.reason is None  # a thread cannot be interrupted; what it returns is still answered
+
+
+def test_a_stuck_process_is_ended() -> None:
+    world = World()
+    ended: list[float] = []
+    attempt = world.attempt(heartbeat=30, watchdog=25, executor="process")
+    attempt.interruptible(lambda: ended.append(world.clock.now - 1000))
+    world.pass_seconds(300)
+    assert ended == [30]
+    assert attempt.reason == "gone"
+
+
+@pytest.mark.parametrize("options", [{"heartbeat": None}, {"heartbeat": 600}], ids=["no heartbeats", "rare ones"])
+def test_right_after_its_timeout_an_attempt_hears_that_it_is_over(options: dict[str, Any]) -> None:
+    world = World()
+    attempt = world.attempt(timeout=4.5, **options)
+    world.service.answers = [Fault("UnknownResourceFault", "Unknown activity")]
+    world.pass_seconds(300)
+    assert world.times == [5.1]
+    assert attempt.reason == "gone"

@@ -22,8 +22,8 @@ from flowdsl import cached, publish, workflow
 from flowdsl.lang.registry import Registry
 from flowdsl.workers import decider as decider_module
 from flowdsl.workers.cache import Cache
-from flowdsl.workers.decider import read_context
 from flowdsl.workers.hooks import Hooks
+from flowdsl.workers.parking import read_context
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from replay_deploys import define, deployed
 
 from flowdsl.service.swf import Swf
 from flowdsl.workers.cache import Cache
-from flowdsl.workers.decider import Decider, lost_in_a_row, read_context
+from flowdsl.workers.decider import Decider
 from flowdsl.workers.hooks import Hooks
+from flowdsl.workers.parking import lost_in_a_row, read_context
 
 
 class Died(BaseException):
