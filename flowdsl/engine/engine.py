@@ -3,8 +3,9 @@
 Rule 1: time is an argument, and so is chance. Nothing happens but in `apply` and `tick`, and nothing is late or early but by the
         caller's time; run ids are made of the caller's `entropy`.
 Rule 2: one `apply` is one transaction; one effect and one deadline of a `tick` is one transaction. What an answer says is in the file
-        before the answer is given.
+        before the answer is given. In a `group`, several of them are committed together: an answer counts only when the group has ended.
 Rule 3: a refusal (`Fault`) changes nothing. If the file cannot be written, the call did not happen, and memory is read again from it.
+        In a group, anything but a refusal takes the whole group back (`GroupLost`): its caller does its parts again, one by one.
 Rule 4: an engine is used by one thread at a time; `service.py` sees to that.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.engine import execution_operations, registry_operations, task_operations, visibility
@@ -27,7 +29,7 @@ from flowdsl.model.lifecycle import Refused
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from flowdsl.engine.tasks import ListName
 
@@ -37,6 +39,10 @@ _OPERATIONS: Mapping[str, Operation] = {
     **task_operations.OPERATIONS,
     **visibility.OPERATIONS,
 }
+
+
+class GroupLost(Exception):  # noqa: N818 - it says what happened, and nobody outside this folder sees it
+    """Nothing that was done in the group happened; the cause is its `__cause__`."""
 
 
 class Engine:
@@ -70,6 +76,8 @@ class Engine:
             self._store.close()
             raise
         self._recover = recover
+        self._grouped = False
+        self._closed: list[tuple[str, str, str]] = []
 
     # --- the two verbs
 
@@ -107,6 +115,25 @@ class Engine:
         if world.runs.next_expiry is not None and world.runs.next_expiry <= now_ms:
             self._transaction(lambda: world.runs.delete_expired(now_ms))
         return self.next_due
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """Commit what is done inside once, at the end. Raises `GroupLost` if nothing of it happened."""
+        self._grouped = True
+        try:
+            yield
+            if self._world is not None:
+                self._commit()
+        except GroupLost:
+            raise
+        except sqlite3.Error as error:
+            self._reload()
+            raise GroupLost from error
+        except BaseException:
+            self._reload()
+            raise
+        finally:
+            self._grouped = False
 
     def close(self) -> None:
         """Give the file free; the engine cannot be used any more. Everything acknowledged is in the file."""
@@ -146,9 +173,8 @@ class Engine:
         return fresh
 
     def take_closed(self) -> list[tuple[str, str, str]]:
-        """(domain, workflow id, run id) of the runs that closed since the last call."""
-        runs = self._living().runs
-        closed, runs.closed = runs.closed, []
+        """(domain, workflow id, run id) of the runs whose close was committed since the last call."""
+        closed, self._closed = self._closed, []
         return closed
 
     # --- inside
@@ -159,31 +185,51 @@ class Engine:
         return self._world
 
     def _give_out_again(self, now_ms: int) -> None:
-        self._recover = False
         world = self._living()
         self._transaction(lambda: give_out_again(world, now_ms))
+        self._commit()  # at once, also in a group: it is done only once
+        self._recover = False
 
     def _transaction(self, work: Callable[[], Any]) -> Any:
         world = self._living()
+        written = self._store.written
         try:
             answer = work()
-            self._store.commit()
-        except Fault:
-            if world.runs.unsaved or self._store.in_transaction:
-                self._reload()
+            if not self._grouped:
+                self._commit()
+        except Fault as fault:
+            if world.runs.unsaved or self._store.written != written:
+                self._take_back(fault)
             raise
         except sqlite3.Error as error:
-            self._reload()
+            self._take_back(error)
             raise storage_failed(str(error)) from error
         except Refused as error:
-            self._reload()
+            self._take_back(error)
             raise InternalError(f"the engine was about to write an event that Amazon SWF never writes: {error}") from error
-        except BaseException:
-            self._reload()
+        except Exception as error:
+            self._take_back(error)
+            raise
+        except BaseException:  # Ctrl-C: whoever holds the group takes it back
+            if not self._grouped:
+                self._reload()
             raise
         return answer
+
+    def _commit(self) -> None:
+        self._store.commit()
+        runs = self._living().runs
+        if runs.closed:
+            self._closed += runs.closed
+            runs.closed = []
+
+    def _take_back(self, cause: Exception) -> None:
+        self._reload()
+        if self._grouped:
+            raise GroupLost from cause
 
     def _reload(self) -> None:
         """Memory may be ahead of the file: forget the transaction and read the file again."""
         self._store.rollback()
-        self._living().read()
+        if self._world is not None:
+            self._world.read()

@@ -34,13 +34,15 @@ class Store:
     is damaged or newer, `UserError` if it cannot be opened or written at all.
     """
 
-    __slots__ = ("_connection", "_in_transaction", "_write", "path", "secret")
+    __slots__ = ("_connection", "_in_transaction", "_write", "path", "secret", "written")
 
     def __init__(self, path: str | os.PathLike[str], durability: str = "process") -> None:
         if durability not in _SYNCHRONOUS:
             raise DefinitionError(f"durability is 'process' or 'full', not {durability!r}")
         self.path = os.fspath(path)
         self._in_transaction = False
+        #: how many times something was written, ever
+        self.written = 0
         try:
             self._connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
         except sqlite3.Error as error:
@@ -131,6 +133,7 @@ class Store:
 
     def write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run one statement in the transaction, which begins with it. Return the id of a row that was inserted."""
+        self.written += 1
         if not self._in_transaction:
             self._write("BEGIN IMMEDIATE")
             self._in_transaction = True
@@ -138,6 +141,7 @@ class Store:
 
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each row."""
+        self.written += 1
         if not self._in_transaction:
             self._write("BEGIN IMMEDIATE")
             self._in_transaction = True
