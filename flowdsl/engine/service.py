@@ -97,16 +97,17 @@ class Service:
 
     def call(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Do one operation of Amazon SWF's API; a poll waits for its task. Raises `Fault`."""
-        arrived = threading.Event()
+        arrived = threading.Lock()  # held until the answer is there
+        arrived.acquire()
         outcome: list[Any] = []
 
         def done(result: Any) -> None:
             outcome.append(result)
-            arrived.set()
+            arrived.release()
 
         ticket = self.submit(operation, params, done)
         try:
-            arrived.wait()
+            arrived.acquire()
         except BaseException:  # Ctrl-C while waiting: a task must not go to a caller who is gone
             ticket.cancel()
             raise
@@ -304,7 +305,7 @@ class Service:
             while (queue := self._queues.get(name)) is not None:
                 ticket = next(iter(queue))
                 try:
-                    answer = self._engine.apply(now, ticket.operation, ticket.params)
+                    answer = self._engine.apply(now, ticket.operation, ticket.params, valid=True)
                 except GroupLost:
                     raise
                 except Exception as error:  # its caller has to see it, like any other refusal
