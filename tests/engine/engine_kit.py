@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from typing import Any
 
 from flowdsl.engine import Engine, Quotas
@@ -48,17 +50,26 @@ class Swf:
 
     domain = "dom"
 
-    def __init__(self, path: Any = ":memory:", *, quotas: Quotas | None = None, restart: bool = False, durability: str = "process") -> None:
+    def __init__(
+        self,
+        path: Any = ":memory:",
+        *,
+        quotas: Quotas | None = None,
+        restart: bool = False,
+        durability: str = "process",
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
         self.path = path
         self.quotas = quotas
         self.restart = restart
         self.durability = durability
+        self.entropy = entropy
         self.now = START
         self.engine = self._open()
         self.runs: list[tuple[str, str]] = []
 
     def _open(self, **more: Any) -> Engine:
-        return Engine(self.path, quotas=self.quotas, durability=self.durability, **more)
+        return Engine(self.path, quotas=self.quotas, durability=self.durability, entropy=self.entropy, **more)
 
     def reopen(self, **more: Any) -> None:
         """Close the engine and open its file again."""
