@@ -74,6 +74,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("cli", "flowdsl.running"): "`flowdsl --help` loads nothing that runs",
     ("cli", "flowdsl.worker"): "the same",
     ("cli", "flowdsl.server"): "the same",
+    ("cli", "flowdsl.server.backup"): "the same",
     ("cli", "flowdsl.backends"): "the same",
     ("cli", "flowdsl.data.converter"): "only for a result that is not plain JSON",
     ("cli", "flowdsl.model.payload"): "the same",
@@ -87,6 +88,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("server", "flowdsl.server.run"): "it needs an extra, and `import flowdsl.server` must be able to say so",
     ("server.run", "flowdsl.engine"): "a server in a thread serves what it is given and needs no engine of its own",
     ("testing", "flowdsl.server"): "only the server needs an extra",
+    ("server.backup", "flowdsl.engine.store"): "as for `server.run`",
     ("server.run", "resource"): "not on every system",
 }
 

@@ -21,7 +21,7 @@ from flowdsl.engine.effects import deliver
 from flowdsl.engine.expiry import expire, give_out_again
 from flowdsl.engine.faults import engine_closed, storage_failed
 from flowdsl.engine.quotas import Quotas
-from flowdsl.engine.store import Store
+from flowdsl.engine.store import Store, file_id
 from flowdsl.engine.validation import validate
 from flowdsl.engine.world import Operation, World
 from flowdsl.errors import Fault, InternalError
@@ -41,7 +41,7 @@ _OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-class GroupLost(Exception):  # noqa: N818 - it says what happened, and nobody outside this folder sees it
+class GroupLost(Exception):
     """Nothing that was done in the group happened; the cause is its `__cause__`."""
 
 
@@ -136,6 +136,19 @@ class Engine:
             raise
         finally:
             self._grouped = False
+
+    def backup(self, path: str | os.PathLike[str], pause: Callable[[], None] = lambda: None) -> None:
+        """Copy the file as it is now to the new file `path`; `pause` is called between two steps, and may let operations through.
+
+        Raises `UserError` if `path` exists or cannot be written, `Fault` if the engine is closed.
+        """
+        self._living()
+        self._store.backup(path, pause)
+
+    @property
+    def file_id(self) -> str:
+        """What names the engine's file on this machine, whatever path leads to it."""
+        return file_id(self._store.path)
 
     def close(self) -> None:
         """Give the file free; the engine cannot be used any more. Everything acknowledged is in the file."""

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from flowdsl import limits
 from flowdsl.engine.clocks import Clock, SystemClock
 from flowdsl.engine.engine import GroupLost
-from flowdsl.engine.faults import limit_exceeded
+from flowdsl.engine.faults import engine_closed, limit_exceeded
 from flowdsl.errors import Fault
 
 if TYPE_CHECKING:
+    import os
+
     from flowdsl.engine.engine import Engine
     from flowdsl.engine.tasks import ListName
 
@@ -44,6 +46,8 @@ _POLL = limits.LONG_POLL * 1000
 _LONGEST_SLEEP = 60.0
 #: after the file could not be written, deadlines are tried again this much later (milliseconds)
 _RETRY = 1_000
+#: between two steps of a backup the others have so long (seconds)
+_PAUSE = 0.001
 
 
 class Ticket:
@@ -137,6 +141,21 @@ class Service:
                 self._watchers.setdefault((domain, workflow_id, run_id), []).append(callback)
         if not is_open:
             callback()
+
+    def backup(self, path: str | os.PathLike[str]) -> str:
+        """Copy the engine's file to the new file `path` while others go on working; return what names the engine's file.
+
+        Raises `UserError` if `path` exists or cannot be written.
+        """
+
+        def pause() -> None:
+            self._wake.wait(_PAUSE)  # which lets go of the lock
+            if self._closed:
+                raise engine_closed()
+
+        with self._lock:
+            self._engine.backup(path, pause)
+            return self._engine.file_id
 
     def close(self) -> None:
         """End the waiting polls with empty answers, stop the timer and close the engine."""

@@ -35,6 +35,9 @@ class Service(Protocol):
     def submit(self, operation: str, params: Mapping[str, Any], done: Done) -> Ticket:
         """Begin a call; `done` gets its result or exception, once, on any thread, perhaps at once."""
 
+    def backup(self, path: str) -> str:
+        """Copy the file to `path` while calls go on; return what names the file on this machine."""
+
     def close(self) -> None:
         """Store everything and let go of the file."""
 
@@ -47,6 +50,12 @@ class Bridge:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flowdsl-engine")
         self._polls: set[_Submitted] = set()
         self._closing = False
+        self._copying = asyncio.Semaphore(1)
+
+    async def backup(self, path: str) -> str:
+        """Copy the engine's file to the new file `path`; return what names the engine's file. One at a time."""
+        async with self._copying:
+            return await asyncio.to_thread(self._service.backup, path)
 
     async def call(self, operation: str, params: Mapping[str, Any], gone: Callable[[], Awaitable[None]]) -> Mapping[str, Any] | None:
         """The operation's result; None for a poll whose client went away.

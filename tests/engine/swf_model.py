@@ -1,7 +1,7 @@
 """What an execution is, said a second time and as plainly as possible: the model that `test_machine.py` holds against the engine.
 
 Rule 1: nothing here is taken from the engine: no table of lives, no fold, no index. A run is a few dictionaries; an event is a number.
-Rule 2: the model knows open counts, ids, task queues, clocks, what closes and what follows from it; texts (inputs, causes) it does not know.
+Rule 2: the model knows open counts, ids, task queues, clocks, what closes and what follows from it; it knows no texts (inputs, causes).
 Rule 3: time is an argument, as in the engine. Two clocks that end in the same millisecond end in the order in which they were set.
 """
 

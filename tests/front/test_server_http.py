@@ -361,7 +361,7 @@ def test_with_credentials_an_unsigned_call_is_refused(hand: Hand) -> None:
 
 
 def test_an_open_address_without_credentials_is_refused(hand: Hand) -> None:
-    with pytest.raises(UserError, match=r"0\.0\.0\.0 can be reached from other machines: set FLOWDSL_SERVER_CREDENTIALS"):
+    with pytest.raises(UserError, match=r"0\.0\.0\.0 can be reached from other machines: give --credentials FILE"):
         ThreadedServer(hand, host="0.0.0.0").start()
 
 
