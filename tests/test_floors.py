@@ -75,6 +75,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("cli", "flowdsl.worker"): "the same",
     ("cli", "flowdsl.server"): "the same",
     ("cli", "flowdsl.server.backup"): "the same",
+    ("cli", "flowdsl.server.guard"): "the same",
     ("cli", "flowdsl.backends"): "the same",
     ("cli", "flowdsl.data.converter"): "only for a result that is not plain JSON",
     ("cli", "flowdsl.model.payload"): "the same",
