@@ -201,8 +201,11 @@ class Engine:
 
     def _give_out_again(self, now_ms: int) -> None:
         world = self._living()
-        self._transaction(lambda: give_out_again(world, now_ms))
-        self._commit()  # at once, also in a group: it is done only once
+        grouped, self._grouped = self._grouped, False  # it comes first, and is done only once: nothing may take it back
+        try:
+            self._transaction(lambda: give_out_again(world, now_ms))
+        finally:
+            self._grouped = grouped
         self._recover = False
 
     def _transaction(self, work: Callable[[], Any]) -> Any:

@@ -39,6 +39,9 @@ GRACE: Final = 5
 
 MAX_CONNECTIONS: Final = 10_000
 
+OTHER_FILES: Final = 100
+"""File descriptors that are kept for everything but connections."""
+
 
 def serve(
     path: str | os.PathLike[str] = "flowdsl.db",
@@ -153,7 +156,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
+                limit_concurrency=room() + 1,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=GRACE,
             )
@@ -225,9 +228,19 @@ def _allow_many_files() -> None:
         import resource  # noqa: PLC0415 - not on Windows
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MAX_CONNECTIONS + 100 if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + 100)
+        wanted = MAX_CONNECTIONS + OTHER_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + OTHER_FILES)
         if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def room() -> int:
+    """How many connections this process may have at once."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource  # noqa: PLC0415 - not on Windows
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))
 
 
 def _url(listener: socket.socket) -> str:

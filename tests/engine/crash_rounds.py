@@ -8,6 +8,7 @@ statement or commit ends in an I/O error. After each round the file is opened ag
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import resource
@@ -58,8 +59,10 @@ def work(path: str, number: int, cause: str, chance: random.Random, out: int) ->
     """The child: it never returns."""
     if cause == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        sizes = [os.path.getsize(name) for name in (path, path + "-wal") if os.path.exists(name)]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes) + chance.randrange(200_000), resource.RLIM_INFINITY))
+        largest = max(file.stat().st_size for file in Path(path).parent.glob(f"{Path(path).name}*"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + chance.randrange(200_000), resource.RLIM_INFINITY))
+    logging.disable()
+    threading.excepthook = lambda failure: os.write(out, f"broken {failure.exc_type.__name__}\n".encode())
     engine = Engine(path, recover=True)
     if cause == "error":
         store = engine._store
@@ -169,6 +172,7 @@ def main(path: str, rounds: int, seed: int) -> None:
         assert all(times == 1 for times in found.values()), "something is doubled"
         for line in said:
             what, text = line.split()
+            assert what in {"done", "refused"}, f"{cause}: {line}"
             seen[what] += 1
             assert found[text] == (what == "done"), f"{cause}: {line}, but it stands {found[text]} times in the file"
         seen[cause] += 1
