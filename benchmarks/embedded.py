@@ -1,7 +1,7 @@
 """Whole runs on the embedded engine, workers and replay included, against what SQLite needs for their events alone.
 
-The floor writes what a sequential activity leaves in a history, six events, in the two commits that it takes (the decision with the hand-over
-of the activity, its result with the hand-over of the decision); at once, a hundred activities share a commit.
+The floor writes what a sequential activity leaves in a history: six events, in the two commits that it takes (the decision with
+the hand-over of the activity, its result with the hand-over of the decision). At once, a hundred activities share a commit.
 """
 
 from __future__ import annotations
