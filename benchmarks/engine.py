@@ -99,6 +99,9 @@ class Floor:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", f"synchronous={synchronous}", "wal_autocheckpoint=4000"):
             self.connection.execute(f"PRAGMA {pragma}")
         self.connection.execute("CREATE TABLE events (execution, id, at, type, attributes, PRIMARY KEY (execution, id)) WITHOUT ROWID")
+        self.connection.execute(
+            "CREATE TABLE agenda (execution, event, kind, list, started, due, PRIMARY KEY (execution, event)) WITHOUT ROWID"
+        )
         self.made = 0
 
     def commits(self, count: int) -> None:
@@ -106,6 +109,21 @@ class Floor:
         for _ in range(count):
             self.made += 1
             self.connection.execute("INSERT INTO events VALUES (1, ?, 0, 'WorkflowExecutionSignaled', ?)", (self.made, TEXT))
+
+    def steps(self, count: int) -> None:
+        """The statements of so many sequential activities: four commits each, six events, four changes of the index of open work."""
+        run = self.connection.execute
+        event, put = (
+            "INSERT INTO events VALUES (2, ?, 0, 'ActivityTaskScheduled', ?)",
+            "INSERT OR REPLACE INTO agenda VALUES (2, ?, 'A', 'list', ?, 0)",
+        )
+        for _ in range(count):
+            for events, index in ((1, put), (2, put), (1, put), (2, "DELETE FROM agenda WHERE execution = 2 AND event = ? AND ?")):
+                run("BEGIN IMMEDIATE")
+                self.connection.executemany(event, [(self.made + number, TEXT) for number in range(1, events + 1)])
+                self.made += events
+                run(index, (self.made % 7, 1))
+                run("COMMIT")
 
 
 def bench_commits(folder: str, _: argparse.Namespace) -> None:
@@ -143,11 +161,17 @@ def bench_commits(folder: str, _: argparse.Namespace) -> None:
         took = in_turns(
             rounds,
             floor=lambda floor=floor, operations=operations: floor.commits(operations),
+            shaped=lambda floor=floor, operations=operations: floor.steps(operations // 4),
             apply=lambda steps=steps, apply=apply: steps(apply),
             service=lambda steps=steps, service=service: steps(service.call),
             together=together,
         )
-        names = {"apply": "engine, one caller", "service": "service, one caller", "together": "service, 16 callers at once"}
+        names = {
+            "shaped": "SQLite alone, the engine's statements",
+            "apply": "engine, one caller",
+            "service": "service, one caller",
+            "together": "service, 16 callers at once",
+        }
         for name, shown in names.items():
             this, base = operations / took[name], operations / took["floor"]
             line(f"  {shown}, durability={durability}", f"{this:,.0f}/s", f"{base:,.0f}/s", f"{this / base:.2f}")
