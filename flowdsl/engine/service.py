@@ -101,17 +101,16 @@ class Service:
 
     def call(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Do one operation of Amazon SWF's API; a poll waits for its task. Raises `Fault`."""
-        arrived = threading.Lock()  # held until the answer is there
-        arrived.acquire()
+        arrived = threading.Event()
         outcome: list[Any] = []
 
         def done(result: Any) -> None:
             outcome.append(result)
-            arrived.release()
+            arrived.set()
 
         ticket = self.submit(operation, params, done)
         try:
-            arrived.acquire()
+            arrived.wait()
         except BaseException:  # Ctrl-C while waiting: a task must not go to a caller who is gone
             ticket.cancel()
             raise
