@@ -101,10 +101,10 @@ def test_a_hand_over_that_fails_is_told_to_the_one_who_waits(monkeypatch):
     service, apply, answers = serve(), Engine.apply, []
     service.submit("PollForDecisionTask", DECISION, answers.append)
 
-    def failing(self, now, operation, params):
+    def failing(self, now, operation, params, **more):
         if operation == "PollForDecisionTask":
             raise Fault("InternalFailure", "disk full", retryable=True)
-        return apply(self, now, operation, params)
+        return apply(self, now, operation, params, **more)
 
     monkeypatch.setattr(Engine, "apply", failing)
     start(service)
