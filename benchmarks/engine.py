@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,11 +185,9 @@ def bench_commits(folder: str, _: argparse.Namespace) -> None:
 class Constant:
     """A service that does nothing."""
 
-    def submit_all(self, calls: Sequence[tuple[str, Mapping[str, Any], Callable[[Any], None]]]) -> Any:
+    def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Any:
         """Answer at once."""
-        for _, _, done in calls:
-            done({})
-        return [None] * len(calls)
+        done({})
 
     def backup(self, path: str) -> str:
         """There is nothing to copy."""
