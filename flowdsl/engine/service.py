@@ -87,7 +87,7 @@ class Service:
         self._watchers: dict[tuple[str, str, str], list[Callable[[], None]]] = {}
         #: who gets which answer as soon as it is in the file
         self._answers: list[tuple[Ticket, Any]] = []
-        self._news: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], None]] = []
         self._closed = False
         self._retry_at: int | None = None
         self._sleeping_until: float | None = None
@@ -342,7 +342,7 @@ class Service:
 
     def _tell_closed(self) -> None:
         for run in self._engine.take_closed():
-            self._news.extend(self._watchers.pop(run, ()))
+            self._endings.extend(self._watchers.pop(run, ()))
 
     def _next_due(self) -> int | None:
         if self._closed:
@@ -354,8 +354,8 @@ class Service:
         return end if due is None or (end is not None and end < due) else due
 
     def _take_outbox(self) -> tuple[list[tuple[Ticket, Any]], list[Callable[[], None]]]:
-        outbox = self._answers, self._news
-        self._answers, self._news = [], []
+        outbox = self._answers, self._endings
+        self._answers, self._endings = [], []
         return outbox
 
     def _deliver(self, answers: list[tuple[Ticket, Any]], news: list[Callable[[], None]]) -> None:
