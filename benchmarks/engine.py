@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +185,11 @@ def bench_commits(folder: str, _: argparse.Namespace) -> None:
 class Constant:
     """A service that does nothing."""
 
-    def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Any:
+    def submit_all(self, calls: Sequence[tuple[str, Mapping[str, Any], Callable[[Any], None]]]) -> Any:
         """Answer at once."""
-        done({})
+        for _, _, done in calls:
+            done({})
+        return [None] * len(calls)
 
     def backup(self, path: str) -> str:
         """There is nothing to copy."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowdsl import limits
@@ -121,14 +121,19 @@ class Service:
 
     def submit(self, operation: str, params: Mapping[str, Any], done: Done) -> Ticket:
         """Do one operation without waiting: `done` gets the answer or the exception, exactly once, maybe at once and in this thread."""
-        ticket = Ticket(self, operation, params, done)
-        self._arrived.append(ticket)
+        return self.submit_all([(operation, params, done)])[0]
+
+    def submit_all(self, calls: Sequence[tuple[str, Mapping[str, Any], Done]]) -> list[Ticket]:
+        """Submit several at once, in this order, for one commit; at least one."""
+        tickets = [Ticket(self, *call) for call in calls]
+        self._arrived.extend(tickets)
         try:
-            self._work(ticket)
-        except BaseException:  # Ctrl-C: nobody will hear the answer
-            ticket.cancel()
+            self._work(tickets[-1])
+        except BaseException:  # Ctrl-C: nobody will hear the answers
+            for ticket in tickets:
+                ticket.cancel()
             raise
-        return ticket
+        return tickets
 
     def when_closed(self, domain: str, workflow_id: str, run_id: str, callback: Callable[[], None]) -> None:
         """Call `callback()` once when that run is closed; at once if it is. Raises `Fault` for an unknown run."""

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import pytest
@@ -41,6 +41,9 @@ class Hand:
         self.closed = False
         #: for each cancelled poll, how many calls had been made until then
         self.cancelled_before: list[int] = []
+
+    def submit_all(self, calls: Sequence[tuple[str, Mapping[str, Any], Callable[[Any], None]]]) -> list[Ticket]:
+        return [self.submit(*call) for call in calls]
 
     def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Ticket:
         ticket = Ticket(self._drop, done)
