@@ -74,7 +74,7 @@ def run(target: str, args: tuple[str, ...], keywords: tuple[str, ...], workflow_
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address; any but loopback needs $FLOWDSL_SERVER_CREDENTIALS.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address; any but loopback needs --credentials.")
 @click.option("--port", type=click.IntRange(0, 65535), default=4010, show_default=True, help="0 takes a free one.")
 @click.option("--path", type=click.Path(dir_okay=False), default="flowdsl.db", show_default=True, help="The engine's file.")
 @click.option(
@@ -84,6 +84,12 @@ def run(target: str, args: tuple[str, ...], keywords: tuple[str, ...], workflow_
     show_default=True,
     help="What acknowledged work survives: the process's death, or the machine's too.",
 )
+@click.option(
+    "--credentials",
+    type=click.Path(dir_okay=False),
+    help="A file with access_key:secret, mode 0600: only calls signed with them are served. Default: $FLOWDSL_SERVER_CREDENTIALS.",
+)
+@click.option("--backup", type=click.Path(dir_okay=False), help="Do not serve: copy the engine's file to this new one, served or not.")
 @click.option("--lambda", "functions", multiple=True, metavar="NAME=FUNCTION", help="What lambda tasks call: MODULE:FUNCTION or a URL.")
 @click.option("--quota", "quotas", multiple=True, metavar="NAME=NUMBER", help="Another limit, such as open_timers=5.")
 @click.option(
@@ -94,15 +100,20 @@ def run(target: str, args: tuple[str, ...], keywords: tuple[str, ...], workflow_
     help="Quotas and rates as a fraction of Amazon SWF's own.",
 )
 @click.option("--throttle", is_flag=True, help="Keep Amazon SWF's request rates too.")
-def server(host: str, port: int, path: str, **choice: Any) -> None:
+def server(host: str, port: int, path: str, credentials: str | None, backup: str | None, **choice: Any) -> None:
     """Serve the embedded engine as Amazon SWF, for any AWS client.
 
     Prints the two environment lines that point a client at it. SIGTERM or Ctrl-C ends it with everything stored.
     """
     with _usage_errors():
-        from flowdsl.server import serve  # noqa: PLC0415 - rule 1
+        from flowdsl.server import guard, serve  # noqa: PLC0415 - rule 1
+        from flowdsl.server.backup import backup as copy  # noqa: PLC0415 - rule 1
 
-        serve(path, host, port, **choice)
+        keys = guard.Credentials.choose(credentials)
+        if backup is not None:
+            copy(path, backup, host=host, port=port, credentials=keys)
+        else:
+            serve(path, host, port, credentials=keys, **choice)
 
 
 for _module in (executions, workers, upkeep, values):

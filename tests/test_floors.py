@@ -79,6 +79,8 @@ LAZY: dict[tuple[str, str], str] = {
     ("", "flowdsl.running"): "a module that only decorates never loads what runs",
     ("cli", "flowdsl.running"): "`flowdsl --help` loads nothing that runs",
     ("cli", "flowdsl.server"): "the same",
+    ("cli", "flowdsl.server.backup"): "the same",
+    ("cli", "flowdsl.server.guard"): "the same",
     ("client", "flowdsl.lang.options"): "only for an execution whose code this process does not have",
     ("client", "inspect"): "the same",
     ("connection", "flowdsl.engine"): "only the embedded backend opens an engine",
@@ -90,6 +92,7 @@ LAZY: dict[tuple[str, str], str] = {
     ("server.run", "flowdsl.engine"): "a server in a thread serves what it is given and needs no engine of its own",
     ("server.run", "flowdsl.server.choices"): "the same",
     ("testing", "flowdsl.server"): "only the server needs an extra",
+    ("server.backup", "flowdsl.engine.store"): "as for `server.run`",
     ("server.run", "resource"): "not on every system",
 }
 

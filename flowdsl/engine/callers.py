@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from flowdsl.engine.lambdas import Invocation, Outcome, failure
+from flowdsl.errors import InternalError
 
 if TYPE_CHECKING:
     from flowdsl.engine.deadlines import Ref
@@ -39,20 +40,24 @@ class Callers:
         self._under_way: set[Ref] = set()
         self._threads = 0
 
-    def begin(self, call: Invocation) -> bool:
-        """Let a function be called. False: there is nobody who could."""
+    @property
+    def exist(self) -> bool:
+        """Whether there is somebody who can call."""
+        return self._functions is not None
+
+    def begin(self, call: Invocation) -> None:
+        """Let a function be called."""
         if self._functions is None:
-            return False
+            raise InternalError("nobody can call functions here")
         with self._lock:
             if call.ref in self._under_way:
-                return True
+                return
             self._under_way.add(call.ref)
             self._waiting.append(call)
             if self._threads == MOST:
-                return True
+                return
             self._threads += 1
         threading.Thread(target=self._run, args=(self._functions,), name="flowdsl-lambda", daemon=True).start()
-        return True
 
     def close(self) -> None:
         """Begin no more calls. Those that are under way are not waited for: what they give is dropped."""

@@ -3,8 +3,9 @@
 Rule 1: time is an argument, and so is chance. Nothing happens but in `apply` and `tick`, and nothing is late or early but by the
         caller's time; run ids are made of the caller's `entropy`.
 Rule 2: one `apply` is one transaction; one effect and one deadline of a `tick` is one transaction. What an answer says is in the file
-        before the answer is given.
+        before the answer is given. In a `group`, several of them are committed together: an answer counts only when the group has ended.
 Rule 3: a refusal (`Fault`) changes nothing. If the file cannot be written, the call did not happen, and memory is read again from it.
+        In a group, anything but a refusal takes the whole group back (`GroupLost`): its caller does its parts again, one by one.
 Rule 4: an engine is used by one thread at a time; `service.py` sees to that.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.engine import execution_operations, registry_operations, task_operations, visibility
@@ -20,7 +22,7 @@ from flowdsl.engine.expiry import expire, give_out_again
 from flowdsl.engine.faults import engine_closed, storage_failed
 from flowdsl.engine.lambdas import Invocation, Outcome, finish, invocation
 from flowdsl.engine.quotas import Quotas
-from flowdsl.engine.store import Store
+from flowdsl.engine.store import Store, file_id
 from flowdsl.engine.validation import validate
 from flowdsl.engine.world import Operation, Place, World
 from flowdsl.errors import Fault, InternalError
@@ -28,7 +30,7 @@ from flowdsl.model.lifecycle import Refused
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from flowdsl.engine.deadlines import Ref
     from flowdsl.engine.tasks import ListName
@@ -40,6 +42,10 @@ _OPERATIONS: Mapping[str, Operation] = {
     **task_operations.OPERATIONS,
     **visibility.OPERATIONS,
 }
+
+
+class GroupLost(Exception):
+    """Nothing that was done in the group happened; the cause is its `__cause__`."""
 
 
 class Engine:
@@ -76,18 +82,20 @@ class Engine:
             self._store.close()
             raise
         self._recover = recover
+        self._grouped = False
+        self._closed: list[tuple[str, str, str]] = []
 
     # --- the two verbs
 
-    def apply(self, now_ms: int, operation: str, params: Mapping[str, Any], *, counted: bool = False) -> dict[str, Any]:
+    def apply(self, now_ms: int, operation: str, params: Mapping[str, Any], *, again: bool = False) -> dict[str, Any]:
         """Do one operation of SWF's API at the time `now_ms` (milliseconds since the epoch) and return its answer.
 
-        A poll never waits: without a task it answers without `taskToken`; whoever makes it again for the same caller says that it is
-        `counted`, so that it is throttled once. Raises `Fault` with the service's own code.
+        A poll never waits: without a task it answers without `taskToken`; whoever makes it `again` for the same caller says so: it is
+        looked at and throttled once. Raises `Fault` with the service's own code.
         """
         world = self._living()
-        validate(operation, params, max_bytes=self.quotas.request_bytes)
-        if not counted:
+        if not again:
+            validate(operation, params, max_bytes=self.quotas.request_bytes)
             world.buckets.check_call(now_ms, operation, params)
         if self._recover:
             self._give_out_again(now_ms)
@@ -116,6 +124,38 @@ class Engine:
         if world.runs.next_expiry is not None and world.runs.next_expiry <= now_ms:
             self._transaction(lambda: world.runs.delete_expired(now_ms))
         return self.next_due
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """Commit what is done inside once, at the end. Raises `GroupLost` if nothing of it happened."""
+        self._grouped = True
+        try:
+            yield
+            if self._world is not None:
+                self._commit()
+        except GroupLost:
+            raise
+        except sqlite3.Error as error:
+            self._reload()
+            raise GroupLost from error
+        except BaseException:
+            self._reload()
+            raise
+        finally:
+            self._grouped = False
+
+    def backup(self, path: str | os.PathLike[str], pause: Callable[[], None] = lambda: None) -> None:
+        """Copy the file as it is now to the new file `path`; `pause` is called between two steps, and may let operations through.
+
+        Raises `UserError` if `path` exists or cannot be written, `Fault` if the engine is closed.
+        """
+        self._living()
+        self._store.backup(path, pause)
+
+    @property
+    def file_id(self) -> str:
+        """What names the engine's file on this machine, whatever path leads to it."""
+        return file_id(self._store.path)
 
     def close(self) -> None:
         """Give the file free; the engine cannot be used any more. Everything acknowledged is in the file."""
@@ -155,9 +195,8 @@ class Engine:
         return fresh
 
     def take_closed(self) -> list[tuple[str, str, str]]:
-        """(domain, workflow id, run id) of the runs that closed since the last call."""
-        runs = self._living().runs
-        closed, runs.closed = runs.closed, []
+        """(domain, workflow id, run id) of the runs whose close was committed since the last call."""
+        closed, self._closed = self._closed, []
         return closed
 
     def take_invocations(self) -> list[Invocation]:
@@ -180,31 +219,54 @@ class Engine:
         return self._world
 
     def _give_out_again(self, now_ms: int) -> None:
-        self._recover = False
         world = self._living()
-        self._transaction(lambda: give_out_again(world, now_ms))
+        grouped, self._grouped = self._grouped, False  # it comes first, and is done only once: nothing may take it back
+        try:
+            self._transaction(lambda: give_out_again(world, now_ms))
+        finally:
+            self._grouped = grouped
+        self._recover = False
 
     def _transaction(self, work: Callable[[], Any]) -> Any:
         world = self._living()
+        written = self._store.written
         try:
             answer = work()
-            self._store.commit()
-        except Fault:
-            if world.runs.unsaved or self._store.in_transaction:
-                self._reload()
+            if not self._grouped:
+                self._commit()
+        except Fault as fault:
+            if world.runs.unsaved or self._store.written != written:
+                self._take_back(fault)
             raise
         except sqlite3.Error as error:
-            self._reload()
+            self._take_back(error)
             raise storage_failed(str(error)) from error
         except Refused as error:
-            self._reload()
+            self._take_back(error)
             raise InternalError(f"the engine was about to write an event that Amazon SWF never writes: {error}") from error
-        except BaseException:
-            self._reload()
+        except Exception as error:
+            self._take_back(error)
+            raise
+        except BaseException:  # Ctrl-C: whoever holds the group takes it back
+            if not self._grouped:
+                self._reload()
             raise
         return answer
+
+    def _commit(self) -> None:
+        self._store.commit()
+        runs = self._living().runs
+        if runs.closed:
+            self._closed += runs.closed
+            runs.closed = []
+
+    def _take_back(self, cause: Exception) -> None:
+        self._reload()
+        if self._grouped:
+            raise GroupLost from cause
 
     def _reload(self) -> None:
         """Memory may be ahead of the file: forget the transaction and read the file again."""
         self._store.rollback()
-        self._living().read()
+        if self._world is not None:
+            self._world.read()

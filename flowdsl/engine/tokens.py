@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TASK = struct.Struct(">BcQQ")
-_VERSION = 1
+_VERSION = 2
 _DIGEST = 16
 _PAGE_LIFE = 24 * 3600 * 1000
 
@@ -42,8 +42,11 @@ class Tokens:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
+    def _digest(self, body: bytes) -> bytes:
+        return hashlib.blake2b(body, key=self._secret, digest_size=_DIGEST).digest()
+
     def _seal(self, body: bytes) -> str:
-        return base64.b64encode(body + hmac.digest(self._secret, body, "sha256")[:_DIGEST]).decode()
+        return base64.b64encode(body + self._digest(body)).decode()
 
     def _open(self, token: str) -> bytes:
         try:
@@ -53,7 +56,7 @@ class Tokens:
         body, digest = sealed[:-_DIGEST], sealed[-_DIGEST:]
         if not body or base64.b64encode(sealed).decode() != token:  # one text for one token: spare bits are zero
             raise invalid_token()
-        if not hmac.compare_digest(hmac.digest(self._secret, body, "sha256")[:_DIGEST], digest):
+        if not hmac.compare_digest(self._digest(body), digest):
             raise invalid_token()
         return body
 

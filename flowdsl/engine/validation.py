@@ -158,11 +158,18 @@ def _refuse(value: object, wanted: str) -> Exception:
 def _string(low: int | None, high: int | None, enum: tuple[str, ...] | None, rule: Rule | None) -> Check:
     listed = "" if enum is None else (_DECISION_TYPES if "StartTimer" in enum else ", ".join(enum))
 
+    least, most = low or 0, math.inf if high is None else high
+    plain = enum is None and rule is None
+
     def check(value: Any, path: str, report: Report) -> None:
         if type(value) is not str and not isinstance(value, str):
             raise _refuse(value, "String")
         length = len(value)
-        if not value.isascii():
+        if value.isascii():
+            if plain and least <= length <= most:
+                report.characters += length
+                return
+        else:
             try:
                 length = len(value.encode("utf-16-le")) // 2
             except UnicodeEncodeError:
@@ -224,12 +231,12 @@ def _structure(members: Mapping[str, tuple[Check, bool]]) -> Check:
     required = tuple(name for name, (_, needed) in members.items() if needed)
 
     def check(value: Any, path: str, report: Report) -> None:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise _refuse(value, "Structure")
         prefix = f"{path}." if path else ""
         report.characters += _CHARACTERS_OF_A_NAME * len(value)
         for name in required:
-            if value.get(name) is None:
+            if name not in value or value[name] is None:
                 report.add("null", prefix + name, "not be null")
         for name, given in value.items():
             if given is not None and (member := members.get(name)) is not None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import time
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from flowdsl.errors import Fault
-from flowdsl.server import guard, wire
+from flowdsl.server import backup, guard, wire
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -60,6 +61,8 @@ class Calls:
                 body, more = await _body(receive)
         except (ConnectionError, TimeoutError):
             return await _hang_up(scope, receive, send)
+        if body is not None and _headers(scope).get("x-amz-target") == backup.TARGET:
+            return await self._backup(scope, receive, send, body)
         reply = wire.refusal(wire.too_large()) if body is None else await self._reply(scope, receive, body)
         if reply is not None:
             closing = (("connection", "close"),) if more else ()
@@ -78,6 +81,21 @@ class Calls:
         except Exception:
             logger.exception("request %s failed", scope["state"]["request_id"])
             return wire.internal_failure()
+
+    async def _backup(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="flowdsl-backup-") as folder:
+            path = f"{folder}/copy.db"
+            response: Response
+            try:
+                guard.authorize(_headers(scope), body, self._credentials, time.time())
+                file = await self._bridge.backup(path)
+                response = FileResponse(path, 200, {backup.FILE_HEADER: file}, media_type="application/vnd.sqlite3")
+            except Fault as fault:
+                response = _response(wire.refusal(fault))
+            except Exception:
+                logger.exception("request %s failed", scope["state"]["request_id"])
+                response = _response(wire.internal_failure())
+            await response(scope, receive, send)
 
 
 async def _body(receive: Receive) -> tuple[bytes | None, bool]:

@@ -4,7 +4,7 @@ Rule 1: a server bound to loopback serves this machine's programs: any signature
         credentials and verifies the AWS signature (version 4) of every call. With credentials it always verifies.
 Rule 2: a browser is not one of this machine's programs. A request with another origin's `Origin`, or (on loopback) with a `Host` that is
         no loopback name, is refused: the first is a cross-site post, the second DNS rebinding.
-Rule 3: this file does no I/O and has no clock; the time is an argument.
+Rule 3: this file has no clock, the time is an argument; and it reads one file, that of the credentials.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import calendar
 import hashlib
 import hmac
 import ipaddress
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -21,10 +22,12 @@ from typing import Any, Final
 
 from flowdsl.errors import Fault, UserError
 
-MAX_SKEW: Final = 300
-"""Seconds by which a signature's time may differ from ours (AWS: five minutes)."""
+MAX_SKEW: Final = 900
+"""Seconds by which a signature's time may differ from ours ("more than 15 minutes": Amazon SWF API reference, common errors)."""
 
 CREDENTIALS_VARIABLE: Final = "FLOWDSL_SERVER_CREDENTIALS"
+
+_LONGEST_FILE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,43 @@ class Credentials:
 
     access_key: str
     secret_key: str
+    #: where they were read from, if it was a file
+    file: str | None = None
 
     def __repr__(self) -> str:
         return f"Credentials({self.access_key!r}, …)"
 
     @classmethod
-    def parse(cls, text: str) -> Credentials:
-        """From `access_key:secret`. Raises `UserError` for anything else; the message never holds the secret."""
+    def parse(cls, text: str, where: str = CREDENTIALS_VARIABLE, file: str | None = None) -> Credentials:
+        """From `access_key:secret`. Raises `UserError` for anything else; the message says `where` and never holds the secret."""
         access_key, _, secret = text.strip().partition(":")
         if not re.fullmatch(r"[\w.-]{1,128}", access_key) or len(secret) < 8:  # noqa: PLR2004 - said in the message
-            raise UserError(f"{CREDENTIALS_VARIABLE} must be access_key:secret, the secret at least 8 characters long")
-        return cls(access_key, secret)
+            raise UserError(f"{where} must be access_key:secret, the secret at least 8 characters long")
+        return cls(access_key, secret, file)
+
+    @classmethod
+    def choose(cls, path: str | os.PathLike[str] | None) -> Credentials | None:
+        """From the file `path` if one is named, else from the environment if it names any. Raises `UserError`."""
+        if path is not None:
+            return cls.read(path)
+        text = os.environ.get(CREDENTIALS_VARIABLE)
+        return cls.parse(text) if text else None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Credentials:
+        """From a file that holds `access_key:secret` and that only its owner may read. Raises `UserError`."""
+        name = os.fspath(path)
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - its descriptor is what is checked, not its name
+                mode = os.fstat(file.fileno()).st_mode
+                if os.name == "posix" and mode & 0o077:
+                    raise UserError(f"the credentials in {name!r} can be read by others (mode {mode & 0o777:04o}): chmod 600 {name}")
+                text = file.read(_LONGEST_FILE)
+        except UnicodeDecodeError:
+            raise UserError(f"the credentials file {name!r} is no text; it holds one line, access_key:secret") from None
+        except OSError as error:
+            raise UserError(f"the credentials file {name!r} cannot be read: {error.strerror}") from None
+        return cls.parse(text, f"the content of {name!r}", name)
 
 
 def is_loopback(host: str) -> bool:
@@ -144,9 +173,10 @@ def _check_coverage(headers: Mapping[str, str], body: bytes, signed: Signed, now
     except ValueError:
         raise Fault("IncompleteSignatureException", "X-Amz-Date must look like 20261123T000000Z") from None
     if abs(now - stamp) > MAX_SKEW or not headers["x-amz-date"].startswith(signed.date):
-        raise Fault("InvalidSignatureException", f"Signature expired: {headers['x-amz-date']} is more than {MAX_SKEW} s from our time")
+        what = "expired" if stamp < now else "not yet current"
+        raise Fault("InvalidSignatureException", f"Signature {what}: {headers['x-amz-date']} is more than {MAX_SKEW} s from our time")
     declared = headers.get("x-amz-content-sha256")
-    if declared is not None and declared != hashlib.sha256(body).hexdigest():
+    if declared is not None and not hmac.compare_digest(declared.encode(), hashlib.sha256(body).hexdigest().encode()):
         raise Fault("InvalidSignatureException", "X-Amz-Content-SHA256 is not the digest of the body")
 
 

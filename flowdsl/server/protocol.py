@@ -5,6 +5,8 @@ Rule 1: a request's head must be complete within `HEAD_SECONDS` and `MAX_HEAD` b
 Rule 2: a client that goes away is noticed at once, also while requests that it pipelined behind its poll wait: a poll that nobody
         hears must not take a task. uvicorn stops reading, and tells only the last request of the line; this class reads on (up to
         `MAX_PIPELINE` requests) and tells the one that runs.
+Rule 3: there are never more connections than the process has room for (`run.room`): who comes later is refused at once, in a way that
+        AWS's clients try again after.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ HEAD_SECONDS: Final = 20.0
 MAX_HEAD: Final = 65_536
 MAX_PIPELINE: Final = 16
 
+_NO_ROOM: Final = b'{"__type":"com.amazon.coral.service#ServiceUnavailable","message":"The server has no room for another connection."}'
+FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(_NO_ROOM),
+    _NO_ROOM,
+)
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. uvicorn calls it; nobody else does."""
@@ -30,12 +38,15 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _running: RequestResponseCycle | None = None
 
-    # --- rule 1
+    # --- rules 1 and 3
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it in the same way
-        """The time for the first head begins."""
+        """The time for the first head begins, if there is room for one more connection."""
         super().connection_made(transport)
         self._await_head()
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            transport.write(FULL)
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of an unfinished head; a chunk in which a head ends is not counted (its rest is body)."""

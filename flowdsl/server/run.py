@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -38,6 +39,9 @@ GRACE: Final = 5
 
 MAX_CONNECTIONS: Final = 10_000
 
+OTHER_FILES: Final = 100
+"""File descriptors that are kept for everything but connections."""
+
 
 def serve(
     path: str | os.PathLike[str] = "flowdsl.db",
@@ -45,7 +49,7 @@ def serve(
     port: int = 4010,
     *,
     durability: Literal["process", "full"] = "process",
-    credentials: str | None = None,
+    credentials: guard.Credentials | None = None,
     out: TextIO | None = None,
     functions: Sequence[str] = (),
     quotas: Sequence[str] = (),
@@ -59,8 +63,7 @@ def serve(
         host: the address to listen on. Any but a loopback address needs credentials.
         port: 0 takes a free one.
         durability: `process` survives the death of the process, `full` also that of the machine.
-        credentials: `access_key:secret`; None asks the environment's `FLOWDSL_SERVER_CREDENTIALS`. With credentials the AWS signature of
-            every call is verified.
+        credentials: the keys with which every call must be signed; None: any signature, or none, will do (loopback only).
         out: where the two environment lines go; None is stdout.
         functions: what lambda tasks call: texts `NAME=MODULE:FUNCTION` or `NAME=URL` (see `functions.py`).
         quotas: texts `NAME=NUMBER` (see `flowdsl.engine.Quotas`).
@@ -77,14 +80,12 @@ def serve(
 
     called = choices.functions(functions)
     kept = choices.quotas(quotas, scale)
-    text = os.environ.get(guard.CREDENTIALS_VARIABLE) if credentials is None else credentials
-    keys = guard.Credentials.parse(text) if text else None
-    with _listening(host, port, keys) as listener:
+    with _listening(host, port, credentials) as listener:
         _allow_many_files()
         engine = Engine(path, durability=durability, quotas=kept, throttles=choices.throttles(scale, wanted=throttle))
         service = EngineService(engine, functions=called)
         url = _url(listener)
-        server = _Server(listener, service, keys, lambda: _announce(url, keys, out or sys.stdout))
+        server = _Server(listener, service, credentials, lambda: _announce(url, credentials, out or sys.stdout))
         with _until_signalled(server.stop):
             asyncio.run(server.serve_until_stopped())
 
@@ -167,7 +168,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
+                limit_concurrency=room() + 1,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=GRACE,
             )
@@ -206,8 +207,8 @@ def _listening(host: str, port: int, credentials: guard.Credentials | None) -> I
         raise UserError(f"cannot listen on {host}: {error}") from None
     if credentials is None and not ipaddress.ip_address(address[0]).is_loopback:
         raise UserError(
-            f"{host} can be reached from other machines: set {guard.CREDENTIALS_VARIABLE}=access_key:secret, "
-            "and only calls that are signed with these keys will be served"
+            f"{host} can be reached from other machines: give --credentials FILE (one line, access_key:secret; mode 0600) or set "
+            f"{guard.CREDENTIALS_VARIABLE}=access_key:secret, and only calls that are signed with these keys will be served"
         )
     with socket.socket(family, kind, protocol) as listener:
         if os.name == "posix":  # elsewhere the option would let two servers share the port
@@ -239,9 +240,19 @@ def _allow_many_files() -> None:
         import resource  # noqa: PLC0415 - not on Windows
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MAX_CONNECTIONS + 100 if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + 100)
+        wanted = MAX_CONNECTIONS + OTHER_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + OTHER_FILES)
         if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def room() -> int:
+    """How many connections this process may have at once."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource  # noqa: PLC0415 - not on Windows
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))
 
 
 def _url(listener: socket.socket) -> str:
@@ -252,9 +263,14 @@ def _url(listener: socket.socket) -> str:
 
 
 def _announce(url: str, credentials: guard.Credentials | None, out: TextIO) -> None:
-    """The two lines that point any AWS client at this server; the secret is not printed, its variable is."""
-    variable = guard.CREDENTIALS_VARIABLE
-    access, secret = (f'"${{{variable}%%:*}}"', f'"${{{variable}#*:}}"') if credentials else ("flowdsl", "flowdsl")
+    """The two lines that point any AWS client at this server; the secret is not printed, where it stands is."""
+    access, secret = "flowdsl", "flowdsl"
+    if credentials is not None and credentials.file is not None:
+        file = shlex.quote(os.path.realpath(credentials.file))
+        access, secret = f'"$(cut -d: -f1 {file})"', f'"$(cut -d: -f2- {file})"'
+    elif credentials is not None:
+        variable = guard.CREDENTIALS_VARIABLE
+        access, secret = f'"${{{variable}%%:*}}"', f'"${{{variable}#*:}}"'
     out.write(f"export AWS_ENDPOINT_URL_SWF={url}\n")
     out.write(f"export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION=us-east-1\n")
     out.flush()

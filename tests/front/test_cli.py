@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +221,11 @@ class Watched(Service):
         super().__init__(Engine(":memory:"), self.clock)
         self.polled = {"PollForDecisionTask": threading.Event(), "PollForActivityTask": threading.Event()}
 
-    def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Ticket:
-        if operation in self.polled:
-            self.polled[operation].set()
-        return super().submit(operation, params, done)
+    def submit_all(self, calls: Sequence[tuple[str, Mapping[str, Any], Callable[[Any], None]]]) -> list[Ticket]:
+        for operation, _, _ in calls:
+            if operation in self.polled:
+                self.polled[operation].set()
+        return super().submit_all(calls)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import pytest
@@ -41,6 +41,9 @@ class Hand:
         self.closed = False
         #: for each cancelled poll, how many calls had been made until then
         self.cancelled_before: list[int] = []
+
+    def submit_all(self, calls: Sequence[tuple[str, Mapping[str, Any], Callable[[Any], None]]]) -> list[Ticket]:
+        return [self.submit(*call) for call in calls]
 
     def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Ticket:
         ticket = Ticket(self._drop, done)
@@ -361,7 +364,7 @@ def test_with_credentials_an_unsigned_call_is_refused(hand: Hand) -> None:
 
 
 def test_an_open_address_without_credentials_is_refused(hand: Hand) -> None:
-    with pytest.raises(UserError, match=r"0\.0\.0\.0 can be reached from other machines: set FLOWDSL_SERVER_CREDENTIALS"):
+    with pytest.raises(UserError, match=r"0\.0\.0\.0 can be reached from other machines: give --credentials FILE"):
         ThreadedServer(hand, host="0.0.0.0").start()
 
 

@@ -17,7 +17,7 @@ from flowdsl.engine import Engine, Service
 from flowdsl.server import ThreadedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds after which a test that waits for something that never comes fails
@@ -106,12 +106,12 @@ class Watched(Service):
         self.made: Counter[str] = Counter()
         self._news = threading.Condition()
 
-    def submit(self, operation: str, params: Mapping[str, Any], done: Any) -> Any:
-        ticket = super().submit(operation, params, done)
+    def submit_all(self, calls: Any) -> Any:
+        tickets = super().submit_all(calls)
         with self._news:
-            self.made[operation] += 1
+            self.made.update(operation for operation, _, _ in calls)
             self._news.notify_all()
-        return ticket
+        return tickets
 
     def wait_for(self, operation: str, number: int = 1) -> None:
         """Until so many calls of the operation were made (a poll: until it is open)."""
