@@ -112,7 +112,7 @@ def test_a_function_that_cannot_ask_fails_the_activity_at_once(stage):
 
 @pytest.mark.stages("server")
 def test_a_token_is_answered_from_the_command_line(stage, monkeypatch):
-    monkeypatch.setattr("flowdsl.cli._backend", lambda **_: stage.backend)
+    monkeypatch.setattr("flowdsl.commands.executions.chosen_backend", lambda **_: stage.backend)
     runner = CliRunner()
     execution, token = asked(stage)
     assert runner.invoke(main, ["complete", token, json.dumps({"approved": False})]).exit_code == 0

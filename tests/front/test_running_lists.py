@@ -136,9 +136,9 @@ def test_lists_that_nobody_needs_are_polled_until_the_poll_ends_and_no_longer(ba
     service.wait_for("PollForDecisionTask", 4)
     ended.terminate()
     threads = pollers()
-    clock.advance(61)
     ended_threads = []
     while len(ended_threads) < 2:  # those of the ended execution; a thread that goes on polls again
+        clock.advance(61)  # again and again: a poll may begin after the clock was moved
         for thread in threads:
             thread.join(0.01)
         ended_threads = [thread for thread in threads if not thread.is_alive()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,11 @@ class Watched(Service):
         super().__init__(engine, clock)
         self.waits = threading.Event()
 
-    def submit(self, operation: str, params: Mapping[str, Any], done: Callable[[Any], None]) -> Any:
-        ticket = super().submit(operation, params, done)
-        if ticket.queue is not None:
+    def submit_all(self, calls: Any) -> Any:
+        tickets = super().submit_all(calls)
+        if any(ticket.queue is not None for ticket in tickets):
             self.waits.set()
-        return ticket
+        return tickets
 
 
 def by_hand(url: str) -> Any:

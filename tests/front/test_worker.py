@@ -267,7 +267,7 @@ def test_sigterm_twice_ends_at_once_and_gives_the_activity_back(folder: Path, fl
             line_in_time(worker, clock).removeprefix("begun ")
         )  # the second one may have gone to the open poll of the first worker
         assert attempt in (2, 3)
-        assert execution.result(PATIENCE) == attempt
+        assert execution.result(PATIENCE) in (attempt, attempt + 1)  # and the time that passed may have lost that one, too
 
 
 def end_in_time(worker: Program, clock: ManualClock) -> int:

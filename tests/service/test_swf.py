@@ -48,6 +48,7 @@ EVERYTHING: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("list_open", (), IDS),
     ("list_closed", (), {"tag": "a"}),
     ("list_closed", (), {"status": "FAILED"}),
+    ("list_workflow_types", (), {"name": "n", "deprecated": True}),
     ("count_open", (), {"type_name": "n"}),
     ("count_closed", (), {"status": "FAILED"}),
     ("count_pending_decision_tasks", ("t",), {}),
@@ -66,7 +67,7 @@ class Answers:
         if operation.startswith("Register"):
             raise Fault("DomainAlreadyExistsFault" if operation == "RegisterDomain" else "TypeAlreadyExistsFault")
         return {
-            "runId": "r", "events": [], "executionInfos": [], "count": 2, "domainInfo": {"status": "REGISTERED"},
+            "runId": "r", "events": [], "executionInfos": [], "typeInfos": [], "count": 2, "domainInfo": {"status": "REGISTERED"},
             "typeInfo": {"status": "REGISTERED"},
         }  # fmt: skip
 

@@ -20,7 +20,7 @@ from decider_stand import (
 
 from flowdsl import cached, publish, workflow
 from flowdsl.lang.registry import Registry
-from flowdsl.workers import decider as decider_module
+from flowdsl.workers import recorder
 from flowdsl.workers.cache import Cache
 from flowdsl.workers.hooks import Hooks
 from flowdsl.workers.parking import read_context
@@ -98,7 +98,7 @@ def test_a_recorded_function_that_takes_half_of_the_tasks_time_is_warned_of(
     stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     times = iter([0.0, 31.0])
-    monkeypatch.setattr(decider_module, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: next(times)))
 
     @workflow
     def looking_up() -> int:
