@@ -13,6 +13,7 @@ Rule 3: every `with` is a world of its own: what runs in one is not seen in anot
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import time
@@ -64,17 +65,31 @@ def server(
     The backend goes through boto3; its `endpoint_url` is what any other client of SWF can be pointed at, with any credentials.
     Arguments and errors are those of `embedded`. Raises `NotInstalled` without the packages of the extra `server`.
     """
-    import boto3  # noqa: PLC0415 - boto3 is loaded when a service is called
-
     from flowdsl.server import ThreadedServer  # noqa: PLC0415 - the extra `server` is loaded by who serves
 
-    session = boto3.Session(aws_access_key_id="flowdsl", aws_secret_access_key="flowdsl", region_name=_REGION)  # noqa: S106 - anything does
     with ThreadedServer(_service(path, clock)) as url:
-        backend = Swf(endpoint_url=url, session=session, region=_REGION, store=store, serializer=serializer, codecs=codecs)
+        backend = Swf(endpoint_url=url, session=_session(), region=_REGION, store=store, serializer=serializer, codecs=codecs)
         try:
             yield backend
         finally:
             disconnect(backend)
+
+
+def _session() -> Any:
+    """A boto3 session; all of them read AWS's descriptions of its services once."""
+    import boto3  # noqa: PLC0415 - boto3 is loaded when a service is called
+    import botocore.session  # noqa: PLC0415 - as above
+
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _descriptions())
+    return boto3.Session(botocore_session=core, aws_access_key_id="flowdsl", aws_secret_access_key="flowdsl", region_name=_REGION)  # noqa: S106 - anything does
+
+
+@functools.cache
+def _descriptions() -> Any:
+    import botocore.loaders  # noqa: PLC0415 - as above
+
+    return botocore.loaders.create_loader()
 
 
 def _service(path: str | os.PathLike[str], clock: Clock | None) -> Service:

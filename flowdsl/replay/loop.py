@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import zlib
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -49,7 +50,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._hub = hub
         self._branch = branch
         self._callbacks: deque[asyncio.Handle] = deque()
-        self._born = 0
+        self._born = zlib.crc32(f"{self._runtime.info().run_id}/{branch.name}".encode()) << 32  # the first task's number
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._outer: asyncio.AbstractEventLoop | None = None
         self._task_inside: asyncio.Task[Any] | None = None
@@ -67,7 +68,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run callbacks until the coroutine's task is done; suspend the branch whenever none is ready."""
-        main = self._main = _Task(0, coroutine, loop=self)
+        main = self._main = _Task(self._born, coroutine, loop=self)
         self._tasks[main] = None
         try:
             self._run_until(main)
@@ -227,7 +228,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
 
 class _Task(asyncio.Task[Any]):
-    """A task that hashes by its number: asyncio keeps tasks in sets, and cancels them in the order in which those iterate."""
+    """A task that hashes by its number: asyncio keeps tasks in sets, and cancels them in the order in which those iterate.
+
+    The low half of the number counts the tasks of the loop, and orders them. The high half is the loop's own: asyncio also knows all
+    tasks of the process in one weak set, which would have to look at every task that has the same hash.
+    """
 
     def __init__(self, number: int, *args: Any, **kwargs: Any) -> None:
         self._number = number  # first: asyncio asks for the hash while the task is made
