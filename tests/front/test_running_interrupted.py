@@ -103,7 +103,7 @@ def test_ctrl_c_leaves_the_execution_alive_and_says_how_to_come_back(folder: Pat
         one.signal(signal.SIGINT)
         code, errors = one.end()
     assert code == -signal.SIGINT
-    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert "KeyboardInterrupt" in errors.splitlines()  # perhaps not the last one: Ctrl-C in the middle of a call leaves boto's socket open
     (hint,) = [line for line in errors.splitlines() if "Come back" in line]
     assert hint.startswith("q-1 goes on. Come back to it with  flowdsl.attach('q-1', backend=")
     attaching = hint.partition("with  ")[2]
